@@ -1,0 +1,73 @@
+"""How to reach a running site: all that clients and checks know of it, whatever target runs it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """A login. Never printed: ``repr`` leaves the password out."""
+
+    user: str
+    password: str
+
+    def __repr__(self) -> str:
+        """Show the user alone."""
+        return f"Credentials(user={self.user!r})"
+
+
+@dataclass(frozen=True)
+class CertificatePair:
+    """A certificate with its chain and its private key, both PEM files."""
+
+    certificate: Path
+    key: Path
+
+
+@dataclass(frozen=True)
+class MoveDestination:
+    """A C-MOVE destination that every site knows: the validation suite's own storage SCP.
+
+    The archive reaches it over TLS at ``host:port`` and trusts ``identity`` there.
+    """
+
+    aet: str
+    host: str
+    port: int
+    identity: CertificatePair
+
+
+@dataclass(frozen=True)
+class SiteAccess:
+    """Endpoints, trust and credentials of one site.
+
+    Parameters
+    ----------
+    name : the site's name.
+    host : the name or address that clients connect to; the edge's certificates cover it.
+    https_port, dicom_port : TCP ports of the edge.
+    aet : the archive's AE title.
+    ca : PEM file of the CA that clients trust (the site's own, or the one behind an own certificate).
+    credentials : the administrator's login.
+    client_certificates : the DICOM client certificate policy: off, optional or required.
+    client : a client certificate for DICOM that the edge accepts, if the caller has one.
+    move_destination : see MoveDestination; None where the archive cannot reach the caller.
+    """
+
+    name: str
+    host: str
+    https_port: int
+    dicom_port: int
+    aet: str
+    ca: Path
+    credentials: Credentials
+    client_certificates: str = "off"
+    client: CertificatePair | None = None
+    move_destination: MoveDestination | None = None
+
+    @property
+    def url(self) -> str:
+        """The site's address, without a trailing slash."""
+        return f"https://{self.host}:{self.https_port}"
