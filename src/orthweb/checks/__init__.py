@@ -1,0 +1,1 @@
+"""The checks that prove a site: what ``orthweb validate`` runs."""

@@ -1,0 +1,109 @@
+"""What a target tells the checks about the host that a site runs on.
+
+Checks know a site's endpoints (``SiteAccess``) and never the target behind them. Some things only the host
+knows: where the files lie, which processes run, how the index is reached. A target that can see them hands over
+``HostFacts``; one that cannot hands over None, and the checks that need them say *not applicable*, with the reason.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class IndexFacts:
+    """How the archive reaches its index (libpq's own parameter names).
+
+    Parameters
+    ----------
+    host, port, dbname, user : where PostgreSQL listens, and the role that the archive uses.
+    sslrootcert : PEM file of the CA that signed PostgreSQL's certificate (``sslmode=verify-full`` is used with it).
+    passfile : libpq password file (0600, readable by the caller of the checks) with that role's password.
+    """
+
+    host: str
+    port: int
+    dbname: str
+    user: str
+    sslrootcert: Path
+    passfile: Path
+
+
+@dataclass(frozen=True)
+class StoreFacts:
+    """Where DICOM files lie when the store is a folder that this process can read."""
+
+    path: Path
+
+    def file(self, uuid: str) -> Path:
+        """Give the path of an attachment: Orthanc's own layout, ``ab/cd/abcd....``."""
+        return self.path / uuid[0:2] / uuid[2:4] / uuid
+
+
+@dataclass(frozen=True)
+class ServiceFacts:
+    """One service of the site.
+
+    Parameters
+    ----------
+    name : index, archive, edge, or what else the target supervises (``supervisor``).
+    pid : the main process, or None when it is not running.
+    user : name of the operating system user that it must run as.
+    version_command : argument list that prints the program's version to stdout or stderr; empty when it has none.
+    root_allowed : whether running as root is right (only a supervisor that starts the others as their own users).
+    """
+
+    name: str
+    pid: int | None
+    user: str
+    version_command: tuple[str, ...] = ()
+    root_allowed: bool = False
+
+
+@dataclass(frozen=True)
+class InternalPort:
+    """A TCP port behind the edge, which nobody outside the site may use.
+
+    Parameters
+    ----------
+    name : what listens there, for people: ``archive http``.
+    port : the TCP port on this machine.
+    kind : http (the archive's HTTP server), dicom (the archive's DICOM server), postgresql, or other (must refuse to connect).
+    """
+
+    name: str
+    port: int
+    kind: Literal["http", "dicom", "postgresql", "other"]
+
+
+@dataclass(frozen=True)
+class HostFacts:
+    """Everything about the host that checks may look at.
+
+    Parameters
+    ----------
+    state : the state folder's root.
+    secrets : folder of generated passwords, one file each.
+    logs : folder of the services' logs.
+    access_log : the edge's access log, one JSON object a line; None when it is not kept in a file.
+    index, store : see there; None when the caller may not look.
+    services : all services of the site, in starting order.
+    internal_ports : all ports that are not the edge's.
+    listen : addresses that the edge is meant to listen on (``edge.listen`` of the site file).
+    max_body : largest body of one HTTP request, bytes (``edge.max_body``).
+    private : further files with private keys or passwords that the caller knows of; each must be closed to others.
+    """
+
+    state: Path
+    secrets: Path
+    logs: Path
+    access_log: Path | None
+    index: IndexFacts | None
+    store: StoreFacts | None
+    services: tuple[ServiceFacts, ...]
+    internal_ports: tuple[InternalPort, ...]
+    listen: tuple[str, ...]
+    max_body: int
+    private: tuple[Path, ...] = field(default=())
