@@ -70,7 +70,7 @@ class InternalPort:
     ----------
     name : what listens there, for people: ``archive http``.
     port : the TCP port on this machine.
-    kind : http (the archive's HTTP server), dicom (the archive's DICOM server), postgresql, or other (must refuse to connect).
+    kind : http (the archive's HTTP server), dicom (its DICOM server), postgresql, or other (must refuse to connect).
     """
 
     name: str
