@@ -19,8 +19,8 @@ class Change:
 
     Parameters
     ----------
-    name : the certificate's name: ``site-ca``, ``internal-ca``, ``edge-ecdsa``, ``edge-rsa``, ``edge-own``, ``archive``,
-        ``edge-internal``, ``index`` or ``check``.
+    name : the certificate's name: ``site-ca``, ``internal-ca``, ``edge-ecdsa``, ``edge-rsa``, ``edge-own``,
+        ``archive``, ``edge-internal``, ``index`` or ``check``.
     action : ``issue`` (there is none), ``renew`` (there is one, a new one takes its place) or ``keep``.
     reason : why, for a person. On a ``keep`` row that `plan` gives unasked it is a warning.
     not_after : when the certificate ends, after the change (UTC).
