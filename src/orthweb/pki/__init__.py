@@ -4,8 +4,9 @@
 0600); targets deliver copies to the services.
 """
 
-from orthweb.pki.clients import issue_client
+from orthweb.pki.clients import ClientCertificate, issue_client
+from orthweb.pki.inventory import Listed, inventory
 from orthweb.pki.layout import Change, Pki, paths
 from orthweb.pki.renewal import ensure, plan
 
-__all__ = ["Change", "Pki", "ensure", "issue_client", "paths", "plan"]
+__all__ = ["Change", "ClientCertificate", "Listed", "Pki", "ensure", "inventory", "issue_client", "paths", "plan"]

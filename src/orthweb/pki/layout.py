@@ -40,7 +40,8 @@ class Pki:
     ----------
     site_ca : the CA that clients trust and that signs DICOM client certificates.
     internal_ca : the CA of the hops behind the edge; nobody outside the site trusts it.
-    edge : what the edge shows to clients: ECDSA and RSA from the site CA, or the one own certificate.
+    edge : what the edge shows to clients: ECDSA and RSA from the site CA (ECDSA alone with the modern profile, as
+        Mozilla asks), or the one own certificate.
     archive : Orthanc's DICOM TLS identity (internal CA, server and client; DNS names ``archive`` and ``localhost``).
     edge_internal : the edge's identity towards the archive and on its egress listener (internal CA, server
         and client; DNS names ``edge`` and ``localhost``).
@@ -62,9 +63,15 @@ class Pki:
     trusted_by_clients: Path
 
 
-def pair(folder: Path, name: str) -> CertificatePair:
+def pair_of(folder: Path, name: str) -> CertificatePair:
     """Name the two files of one certificate."""
     return CertificatePair(certificate=folder / f"{name}.pem", key=folder / f"{name}.key")
+
+
+def _edge_names(site: Site) -> tuple[str, ...]:
+    if site.tls.certificate is not None:
+        return ("edge-own",)
+    return ("edge-ecdsa",) if site.tls.profile == "modern" else ("edge-ecdsa", "edge-rsa")
 
 
 def paths(folder: Path, site: Site, base: Path) -> Pki:  # noqa: ARG001  a site's PKI may lie beside its file one day
@@ -79,13 +86,13 @@ def paths(folder: Path, site: Site, base: Path) -> Pki:  # noqa: ARG001  a site'
     own = site.tls.certificate is not None
     return Pki(
         folder=folder,
-        site_ca=pair(folder, "site-ca"),
-        internal_ca=pair(folder, "internal-ca"),
-        edge=(pair(folder, "edge-own"),) if own else (pair(folder, "edge-ecdsa"), pair(folder, "edge-rsa")),
-        archive=pair(folder, "archive"),
-        edge_internal=pair(folder, "edge-internal"),
-        index=pair(folder, "index"),
-        check=pair(folder, "check"),
+        site_ca=pair_of(folder, "site-ca"),
+        internal_ca=pair_of(folder, "internal-ca"),
+        edge=tuple(pair_of(folder, name) for name in _edge_names(site)),
+        archive=pair_of(folder, "archive"),
+        edge_internal=pair_of(folder, "edge-internal"),
+        index=pair_of(folder, "index"),
+        check=pair_of(folder, "check"),
         client_folder=folder / "clients",
         trusted_by_clients=folder / ("edge-own-root.pem" if own else "site-ca.pem"),
     )
