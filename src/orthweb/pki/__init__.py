@@ -5,8 +5,8 @@
 """
 
 from orthweb.pki.clients import ClientCertificate, issue_client
-from orthweb.pki.inventory import Listed, inventory
 from orthweb.pki.layout import Change, Pki, paths
+from orthweb.pki.listing import Listed, inventory
 from orthweb.pki.renewal import ensure, plan
 
 __all__ = ["Change", "ClientCertificate", "Listed", "Pki", "ensure", "inventory", "issue_client", "paths", "plan"]
