@@ -6,49 +6,100 @@ all generated from the models here. A ``Site`` is frozen: to change a site, chan
 
 from __future__ import annotations
 
-import ipaddress
-import re
 from collections.abc import Iterator
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ByteSize, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ByteSize, ConfigDict, Field, ValidationInfo, model_validator
 
-AE_TITLE = re.compile(r"^(?! )[\x20-\x5b\x5d-\x7e]{1,16}(?<! )$")
-"""PS3.5 6.2, VR AE: 1 to 16 printable ASCII characters without backslash; ours without outer spaces."""
+from orthweb import sitetypes
+from orthweb.sitetypes import Form, Unit
 
-HOSTNAME = re.compile(r"^(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$")
+Address = Annotated[
+    IPv4Address | IPv6Address,
+    sitetypes.ADDRESS,
+    Form('an IPv4 or IPv6 address of this machine, such as "192.0.2.10"', many="IPv4 or IPv6 addresses"),
+]
+AeTitle = Annotated[
+    str, sitetypes.AE_TITLE, Form("1 to 16 printable ASCII characters without backslash or outer spaces")
+]
+BesideSiteFile = Annotated[Path, sitetypes.PATH, Form("a path, relative to the site file or absolute")]
+Hostname = Annotated[
+    str, sitetypes.HOSTNAME, Form('a DNS name or IPv4 address without scheme and port, such as "pacs.example.org"')
+]
+ModalityName = Annotated[str, sitetypes.MODALITY_NAME]
+PeerHost = Annotated[str, sitetypes.PEER_HOST, Form("a DNS name or an IPv4 or IPv6 address, without port")]
+Port = Annotated[int, Field(ge=1, le=65535)]
+SiteName = Annotated[
+    str, sitetypes.SITE_NAME, Form("1 to 31 lower-case letters, digits and hyphens, beginning with a letter")
+]
+Size = Annotated[ByteSize, sitetypes.SIZE]
 
-Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
-AeTitle = Annotated[str, Field(pattern=AE_TITLE.pattern.replace("(?! )", "").replace("(?<! )", ""))]
+
+@dataclass(frozen=True)
+class Contradiction:
+    """Values that are each right and do not go together.
+
+    Parameters
+    ----------
+    place : the key to name first.
+    others : the other keys; when one of these is wrong by itself, that is said instead.
+    message : what is wrong with `place`, and what to do.
+    """
+
+    place: tuple[str, ...]
+    others: tuple[tuple[str, ...], ...]
+    message: str
+
+
+@dataclass
+class Reading:
+    """What validation of a site file needs beyond its values (pydantic's validation context).
+
+    Parameters
+    ----------
+    folder : the site file's folder: relative paths become absolute with it.
+    contradictions : filled by the model, so that the reader can report all problems together.
+    """
+
+    folder: Path
+    contradictions: list[Contradiction] = field(default_factory=list)
 
 
 class Section(BaseModel):
-    """What all tables of the site file share: unknown keys are errors, values do not change."""
+    """What all tables of the site file share: unknown keys are errors, nothing is guessed, values do not change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
 
 class Edge(Section):
-    """The edge: the only part of a site that listens to the outside."""
+    """The edge (Envoy): the only part of a site that listens to the outside."""
 
-    listen: tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, ...] = Field(
-        default=(ipaddress.IPv4Address("127.0.0.1"),),
+    listen: tuple[Address, ...] = Field(
+        default=(IPv4Address("127.0.0.1"),),
         min_length=1,
-        description="Addresses that HTTPS and DICOM TLS listen on. The default is reachable from this machine "
-        'alone; ["0.0.0.0"] serves every network that the machine is in.',
+        description="Addresses of this machine that HTTPS and DICOM TLS listen on. The default is reachable from this "
+        'machine alone; ["0.0.0.0"] serves every IPv4 network that the machine is in.',
     )
-    https_port: Port = Field(default=8443, description="TCP port of HTTPS (Orthanc Explorer, REST, DICOMweb).")
-    dicom_port: Port = Field(default=11112, description="TCP port of DICOM TLS.")
-    max_body: ByteSize = Field(
+    https_port: Port = Field(
+        default=8443, strict=True, description="TCP port of HTTPS: Orthanc Explorer, REST API and DICOMweb."
+    )
+    dicom_port: Port = Field(default=11112, strict=True, description="TCP port of DICOM TLS.")
+    max_body: Annotated[Size, Unit("bytes")] = Field(
         default=ByteSize(3 * 1024**3),
         ge=1024**2,
         le=64 * 1024**3,
-        description="Largest body of one HTTP request (STOW-RS, upload). Orthanc needs about three times this "
-        "much memory while it takes one in.",
+        description="Largest body of one HTTP request (STOW-RS, upload). Orthanc needs about three times as much "
+        "memory while it takes one in.",
     )
-    max_connections: int = Field(default=512, ge=16, le=65536, description="HTTPS connections open at once.")
-    max_associations: int = Field(default=64, ge=4, le=4096, description="DICOM associations open at once.")
+    max_connections: int = Field(
+        default=512, ge=16, le=65536, strict=True, description="HTTPS connections open at once."
+    )
+    max_associations: int = Field(
+        default=64, ge=4, le=4096, strict=True, description="DICOM associations open at once."
+    )
 
 
 class Tls(Section):
@@ -56,134 +107,184 @@ class Tls(Section):
 
     profile: Literal["intermediate", "modern"] = Field(
         default="intermediate",
-        description="Mozilla's recommendation to follow: intermediate (TLS 1.2 and 1.3) or modern (TLS 1.3 only; "
-        "many DICOM toolkits cannot).",
+        description="Mozilla's recommendation to follow: intermediate (TLS 1.2 and 1.3) or modern (TLS 1.3 only, which "
+        "many DICOM toolkits do not speak).",
     )
-    certificate: Path | None = Field(
+    certificate: BesideSiteFile | None = Field(
         default=None,
-        description="Your own certificate with its chain (PEM), relative to the site file. Without it the site's "
-        "own CA issues one.",
+        examples=["tls/pacs.example.org.pem"],
+        description="Your own certificate, followed by its chain (PEM). Without it the site's own CA issues one.",
     )
-    key: Path | None = Field(default=None, description="The private key of that certificate (PEM, no passphrase).")
+    key: BesideSiteFile | None = Field(
+        default=None,
+        examples=["tls/pacs.example.org.key"],
+        description="The private key of that certificate (PEM, without passphrase).",
+    )
     client_certificates: Literal["off", "optional", "required"] = Field(
         default="off",
-        description="DICOM client certificates, issued with `orthweb certificates client NAME`: off, optional (one that "
-        "is shown must be valid) or required.",
+        description="DICOM client certificates, which `orthweb certificates client NAME` issues: off, optional "
+        "(one that is shown must be valid) or required.",
     )
-
-    @model_validator(mode="after")
-    def _pair(self) -> Tls:
-        if (self.certificate is None) != (self.key is None):
-            raise ValueError("certificate and key go together: give both, or neither")
-        return self
 
 
 class Dicom(Section):
     """The site as a DICOM peer sees it."""
 
-    aet: AeTitle = Field(default="ORTHANC", description="AE title of the archive (1 to 16 characters).")
+    aet: AeTitle = Field(default="ORTHANC", description="AE title of the archive.")
     unknown_peers: Literal["auto", "none", "store", "all"] = Field(
         default="auto",
-        description="What a peer whose AE title is not in [modalities] may do: none; store (C-ECHO and C-STORE); all (C-FIND, "
-        "C-GET and C-MOVE too). auto is all while only this machine can reach the edge or client certificates are "
-        "required, else store.",
+        description="What a peer whose AE title is not among the [modalities] may do: none; store (C-ECHO and "
+        "C-STORE); all (C-FIND, C-GET and C-MOVE too). auto means all while only this machine can reach the edge or client "
+        "certificates are required, and store otherwise.",
     )
 
 
 class Archive(Section):
-    """Orthanc."""
+    """The archive (Orthanc)."""
 
     overwrite: bool = Field(
         default=False,
         strict=True,
-        description="Whether an instance that is sent again replaces the stored one. Off: the first one stays and the "
-        "sender is told success.",
+        description="Whether an instance that is sent again replaces the stored one. false: the first one stays, and "
+        "the sender is told success.",
     )
-    stable_age: int = Field(
-        default=60, ge=1, le=86400, description="Seconds without a new instance after which a study counts as complete."
+    stable_age: Annotated[int, Unit("seconds")] = Field(
+        default=60,
+        ge=1,
+        le=86400,
+        strict=True,
+        description="Time without a new instance after which a study counts as complete.",
     )
-    dicom_threads: int = Field(default=16, ge=1, le=256, description="DICOM requests that are worked on at once.")
-    http_threads: int = Field(default=50, ge=4, le=512, description="HTTP requests that are worked on at once.")
+    dicom_threads: int = Field(
+        default=16, ge=1, le=256, strict=True, description="DICOM requests that are worked on at once."
+    )
+    http_threads: int = Field(
+        default=50, ge=4, le=512, strict=True, description="HTTP requests that are worked on at once."
+    )
 
 
 class Index(Section):
-    """PostgreSQL."""
+    """The index (PostgreSQL)."""
 
     connections: int = Field(
         default=1,
         ge=1,
         le=100,
-        description="Connections from the archive to the index. With Debian's PostgreSQL plugin one is fastest for ingest; "
-        "eight answer queries two to three times faster and take images in at half the rate.",
+        strict=True,
+        description="Connections from the archive to the index. With Debian's PostgreSQL plugin one is fastest for "
+        "ingest; eight answer queries about twice as fast and take images in at half the rate.",
     )
 
 
 class Store(Section):
-    """Where DICOM files lie."""
+    """The store: where the DICOM files lie."""
 
     kind: Literal["filesystem"] = Field(default="filesystem", description="filesystem: files in a folder.")
-    path: Path | None = Field(
+    path: BesideSiteFile | None = Field(
         default=None,
-        description="Folder of the DICOM files, relative to the site file. Without it: inside the state folder.",
+        examples=["/srv/dicom"],
+        description="Folder of the DICOM files; made if it is missing. Without it: `.orthweb/store`.",
     )
 
 
 class Modality(Section):
-    """A DICOM peer of the archive: who may call, and where C-MOVE and C-STORE go to."""
+    """A DICOM peer of the archive: what it may ask, and where C-MOVE and C-STORE reach it.
 
-    aet: AeTitle = Field(description="AE title of the peer.")
-    host: str = Field(min_length=1, max_length=253, description="Host name or address of the peer.")
-    port: Port = Field(description="TCP port of the peer.")
-    tls: bool = Field(default=True, strict=True, description="Whether the archive speaks TLS to the peer.")
-    ca: Path | None = Field(
+    NAME is yours to choose: up to 32 letters, digits, - and _, not beginning with "orthweb-".
+    """
+
+    aet: AeTitle = Field(examples=["CT1"], description="AE title of the peer.")
+    host: PeerHost = Field(examples=["ct1.example.org"], description="Where the peer is.")
+    port: Port = Field(strict=True, examples=[2762], description="TCP port that the peer's storage SCP listens on.")
+    tls: bool = Field(
+        default=True,
+        strict=True,
+        description="Whether the archive speaks TLS to the peer. (From the peer to the archive it is always TLS.)",
+    )
+    ca: BesideSiteFile | None = Field(
         default=None,
-        description="CA that signed the peer's certificate (PEM), relative to the site file. Without it: the site's own CA.",
+        examples=["tls/ct1-ca.pem"],
+        description="CA that signed the peer's certificate (PEM). Without it: the site's own CA.",
     )
     allow: tuple[Literal["echo", "store", "find", "get", "move"], ...] = Field(
-        default=("echo", "store", "find", "get", "move"), description="What the peer may ask of the archive."
+        default=("echo", "store", "find", "get", "move"),
+        description="What the peer may ask of the archive; [] for a peer that only receives.",
     )
 
 
 class Site(Section):
     """One imaging service as its users see it; an empty site file gives a valid local one."""
 
-    name: str = Field(
-        default="orthweb",
-        pattern=r"^[a-z][a-z0-9-]{0,30}$",
-        description="Name of the site: in certificates, logs and Orthanc Explorer. Lower-case letters, digits, hyphens.",
+    name: SiteName = Field(
+        default="orthweb", description="Name of the site in certificates, logs and Orthanc Explorer."
     )
-    hostname: str = Field(
+    hostname: Hostname = Field(
         default="localhost",
-        pattern=HOSTNAME.pattern.replace("(?=.{1,253}$)", ""),
-        max_length=253,
-        description="DNS name (or IPv4 address) under which people and modalities reach the site.",
+        description="Name under which people and modalities reach the site; the certificates are for it.",
     )
     target: Literal["local"] = Field(
         default="local", description="Where the site runs: local (processes on this machine)."
     )
-    edge: Edge = Field(default=Edge(), description="The only part that listens to the outside (Envoy).")
-    tls: Tls = Field(default=Tls(), description="Certificates and TLS policy of both ports.")
-    dicom: Dicom = Field(default=Dicom(), description="The site as a DICOM peer sees it.")
-    archive: Archive = Field(default=Archive(), description="Orthanc.")
-    index: Index = Field(default=Index(), description="PostgreSQL.")
-    store: Store = Field(default=Store(), description="Where DICOM files lie.")
-    modalities: dict[str, Modality] = Field(
-        default_factory=dict, description="DICOM peers, one table each: [modalities.NAME]."
-    )
-
-    @field_validator("modalities")
-    @classmethod
-    def _names(cls, value: dict[str, Modality]) -> dict[str, Modality]:
-        for name in value:
-            if not re.fullmatch(r"[A-Za-z0-9_-]{1,32}", name):
-                raise ValueError(f"{name}: a modality's name has letters, digits, - and _, at most 32")
-        return value
+    edge: Edge = Edge()
+    tls: Tls = Tls()
+    dicom: Dicom = Dicom()
+    archive: Archive = Archive()
+    index: Index = Index()
+    store: Store = Store()
+    modalities: dict[ModalityName, Modality] = Field(default_factory=dict)
 
     @model_validator(mode="after")
-    def _ports_differ(self) -> Site:
-        if self.edge.https_port == self.edge.dicom_port:
-            raise ValueError("edge.dicom_port: must differ from edge.https_port")
+    def _agree(self, info: ValidationInfo) -> Site:
+        found = list(self.contradictions())
+        if isinstance(info.context, Reading):
+            info.context.contradictions.extend(found)
+        elif found:
+            raise ValueError("; ".join(f"{'.'.join(each.place)}: {each.message}" for each in found))
         return self
+
+    def contradictions(self) -> Iterator[Contradiction]:
+        """Give the combinations of values that cannot work together."""
+        yield from self._edge_contradictions()
+        if (self.tls.certificate is None) != (self.tls.key is None):
+            given, missing = ("certificate", "key") if self.tls.certificate else ("key", "certificate")
+            yield Contradiction(
+                ("tls", given),
+                (("tls", missing),),
+                f"needs tls.{missing} too: give both, or neither for the site's own CA",
+            )
+        yield from self._modality_contradictions()
+
+    def _edge_contradictions(self) -> Iterator[Contradiction]:
+        ports = (("edge", "https_port"), ("edge", "dicom_port"))
+        if self.edge.https_port == self.edge.dicom_port:
+            place, other = ports if "dicom_port" not in self.edge.model_fields_set else ports[::-1]
+            yield Contradiction(
+                place, (other,), f"is {'.'.join(other)} as well; HTTPS and DICOM each need their own port"
+            )
+        seen: set[IPv4Address | IPv6Address] = set()
+        for address in self.edge.listen:
+            everywhere = next((a for a in self.edge.listen if a.is_unspecified and a.version == address.version), None)
+            if address in seen:
+                yield Contradiction(("edge", "listen"), (), f"should name {address} once")
+            elif everywhere is not None and address != everywhere:
+                yield Contradiction(("edge", "listen"), (), f"should not name {address}: {everywhere} includes it")
+            seen.add(address)
+
+    def _modality_contradictions(self) -> Iterator[Contradiction]:
+        # Orthanc knows a calling peer, and C-MOVE its destination, by AE title alone, without regard to case.
+        owners: dict[str, tuple[str, ...]] = {self.dicom.aet.casefold(): ("dicom", "aet")}
+        for name, peer in self.modalities.items():
+            place = ("modalities", name, "aet")
+            owner = owners.setdefault(peer.aet.casefold(), place)
+            if owner != place:
+                yield Contradiction(
+                    place,
+                    (owner,),
+                    f"is {'.'.join(owner)} as well; C-MOVE finds its destination by AE title, so each is unique",
+                )
+            if peer.ca is not None and not peer.tls:
+                keys = ("modalities", name, "ca"), ("modalities", name, "tls")
+                yield Contradiction(keys[0], (keys[1],), "is never used while tls = false; remove one of the two")
 
     @property
     def loopback_only(self) -> bool:
@@ -210,3 +311,8 @@ class Site(Section):
         for address in self.edge.listen:
             if not address.is_unspecified:
                 yield str(address)
+
+
+def table_names() -> tuple[str, ...]:
+    """Name the tables of a site file that stand there once, in the order of the model."""
+    return tuple(name for name, field_ in Site.model_fields.items() if isinstance(field_.default, Section))

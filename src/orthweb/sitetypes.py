@@ -1,0 +1,109 @@
+"""Types of the site file's values: what a text must look like, beyond being text.
+
+Each validator is strict: TOML has types, so ``"8443"`` is not a number and ``true`` is not 1.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from pathlib import Path
+from typing import Final, Protocol, cast
+
+from pydantic import AfterValidator, BeforeValidator, ValidationInfo
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a value should look, in words that follow "should be"; `many` in words that follow "a list of"."""
+
+    one: str
+    many: str | None = None
+
+
+@dataclass(frozen=True)
+class Unit:
+    """The unit of a number."""
+
+    name: str
+
+
+class _HasFolder(Protocol):
+    folder: Path
+
+
+_LABEL: Final = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+_HOSTNAME: Final = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(\.{_LABEL})*")
+_AE_TITLE: Final = re.compile(r"[\x20-\x5b\x5d-\x7e]{1,16}")
+_SITE_NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,30}")
+_MODALITY_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,32}")
+_SIZE: Final = re.compile(r"\d{1,20}(\.\d{1,20})?\s?([KMGT]i?)?B", re.IGNORECASE | re.ASCII)
+
+
+def _require(condition: bool) -> None:
+    """Refuse a value; the reader of the site file says what it should be, from its Form."""
+    if not condition:
+        raise ValueError("not of the right form")
+
+
+def _address(value: object) -> IPv4Address | IPv6Address:
+    if isinstance(value, IPv4Address | IPv6Address):
+        return value
+    _require(isinstance(value, str))
+    address = ip_address(cast(str, value))
+    _require(not address.is_multicast and address != IPv4Address("255.255.255.255"))
+    return address
+
+
+def _ae_title(value: str) -> str:
+    # PS3.5 6.2, VR AE: outer spaces are not significant, so a title with them is a mistake.
+    _require(_AE_TITLE.fullmatch(value) is not None and value == value.strip(" "))
+    return value
+
+
+def _hostname(value: str) -> str:
+    name = value.lower()
+    _require(_HOSTNAME.fullmatch(name) is not None)
+    if name.rpartition(".")[2].isdigit():  # no top-level domain is a number: it is an address, or a mistake
+        IPv4Address(name)
+    return name
+
+
+def _peer_host(value: str) -> str:
+    return str(IPv6Address(value)) if ":" in value else _hostname(value)
+
+
+def _site_name(value: str) -> str:
+    _require(_SITE_NAME.fullmatch(value) is not None)
+    return value
+
+
+def _modality_name(value: str) -> str:
+    # Names of that kind are for the site's own use, such as the storage SCP of `orthweb validate`.
+    _require(_MODALITY_NAME.fullmatch(value) is not None and not value.lower().startswith("orthweb-"))
+    return value
+
+
+def _path(value: object, info: ValidationInfo) -> Path:
+    _require(isinstance(value, Path) or (isinstance(value, str) and value != "" and "\0" not in value))
+    path = Path(cast("str | Path", value))
+    return cast("_HasFolder", info.context).folder / path if info.context is not None else path
+
+
+def _size(value: object) -> object:
+    _require(type(value) is not bool and isinstance(value, int | str))
+    _require(not isinstance(value, str) or _SIZE.fullmatch(value) is not None)
+    return value
+
+
+MODALITY_NAME_FORM: Final = 'up to 32 letters, digits, - and _, not beginning with "orthweb-"'
+
+ADDRESS: Final = BeforeValidator(_address)
+AE_TITLE: Final = AfterValidator(_ae_title)
+HOSTNAME: Final = AfterValidator(_hostname)
+MODALITY_NAME: Final = AfterValidator(_modality_name)
+PATH: Final = BeforeValidator(_path)
+PEER_HOST: Final = AfterValidator(_peer_host)
+SITE_NAME: Final = AfterValidator(_site_name)
+SIZE: Final = BeforeValidator(_size)
