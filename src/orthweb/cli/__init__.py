@@ -1,7 +1,7 @@
 """The ``orthweb`` command: one module a verb; here they become one program.
 
-A module in this package has a function ``register(app)`` that adds its commands to the program. Modules
-import what is slow to import (pydantic, pynetdicom, cryptography) inside their functions: ``orthweb --help`` must be quick.
+A module in this package has a function ``register(app)`` that adds its commands to the program. Modules import
+what is slow to import (pydantic, pynetdicom, cryptography) inside their functions: ``orthweb --help`` must be quick.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def options(
         Path, typer.Option("--site", "-s", help="The site file.", envvar="ORTHWEB_SITE", show_default=True)
     ] = Path("site.toml"),
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
-    version: Annotated[
+    _show_version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orthweb.errors import OrthwebError
+
+if TYPE_CHECKING:
+    from orthweb.targets.base import PlanItem, SiteStatus
 
 
 @dataclass
@@ -21,6 +25,8 @@ class Settings:
 
 
 settings = Settings()
+
+SIGNS = {"create": "+", "change": "~", "start": ">", "restart": ">", "renew": "~", "warn": "!"}
 
 
 def out(line: str = "") -> None:
@@ -44,3 +50,78 @@ def problem(error: OrthwebError) -> None:
         note(f"error: {line}")
     if error.hint:
         note(f"  next: {error.hint}")
+
+
+def is_terminal() -> bool:
+    """Tell whether standard output is a person's terminal."""
+    return sys.stdout.isatty()
+
+
+def is_interactive() -> bool:
+    """Tell whether a question would reach a person."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+@contextmanager
+def steps() -> Iterator[Callable[[str], None]]:
+    """Show what long work is doing: one moving line on a terminal, a line a step elsewhere."""
+    if not sys.stderr.isatty():
+        yield note
+        return
+    from rich.console import Console
+    from rich.status import Status
+
+    console = Console(stderr=True)
+    with Status("", console=console) as status:
+
+        def report(line: str) -> None:
+            status.update(line)
+
+        yield report
+
+
+def changes(items: Sequence[PlanItem], nothing: str) -> None:
+    """Print a plan, or what was done: one line an item."""
+    if not items:
+        out(nothing)
+    width = max((len(f"{item.action} {item.what}") for item in items), default=0)
+    for item in items:
+        out(f"{SIGNS[item.action]} {item.action + ' ' + item.what:<{width}}  {item.why}")
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print aligned columns; a column that is empty everywhere is left out."""
+    kept = [number for number in range(len(head)) if any(row[number] for row in rows)]
+    lines = [[line[number] for number in kept] for line in (head, *rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(kept))]
+    for line in lines:
+        out("  ".join(f"{word:<{width}}" for word, width in zip(line, widths, strict=True)).rstrip())
+
+
+def where(status: SiteStatus) -> None:
+    """Say where a running site is and how to get in."""
+    out(f"Web    {status.url}  (user admin; password: orthweb credentials)")
+    out(f"DICOM  {status.aet} at {status.dicom}, TLS  (trust and commands for your toolkit: orthweb trust)")
+
+
+def size(count: int | None) -> str:
+    """Write a number of bytes for people."""
+    if count is None:
+        return ""
+    value = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1024:
+            return f"{value:.0f} {unit}"
+        value /= 1024
+    return f"{value:.1f} TiB"
+
+
+def duration(seconds: float | None) -> str:
+    """Write a duration for people."""
+    if seconds is None:
+        return ""
+    whole = int(seconds)
+    for span, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if whole >= 2 * span:
+            return f"{whole // span} {unit}"
+    return f"{whole} s"

@@ -1,0 +1,27 @@
+"""``orthweb plan``: what ``up`` would change."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from orthweb.cli import console
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the program."""
+    app.command()(plan)
+
+
+def plan(json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False) -> None:
+    """Say what `up` would change, without changing anything."""
+    import dataclasses
+
+    from orthweb.targets import open_site
+
+    items = open_site(console.settings.site_file).plan()
+    if json:
+        console.facts([dataclasses.asdict(item) for item in items])
+        return
+    console.changes(items, nothing="Nothing to change: the site is as its file says.")

@@ -1,0 +1,46 @@
+"""``orthweb status``: how the site is."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from orthweb.cli import console
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the program."""
+    app.command()(status)
+
+
+def status(json: Annotated[bool, typer.Option("--json", help="Print the status as JSON.")] = False) -> None:
+    """Show the services and whether the site answers. Exit code 1 when it does not."""
+    import dataclasses
+
+    from orthweb.targets import open_site
+
+    found = open_site(console.settings.site_file).status()
+    if json:
+        console.facts(dataclasses.asdict(found))
+    else:
+        rows = [
+            (
+                service.name,
+                service.state,
+                service.user,
+                "" if service.pid is None else str(service.pid),
+                console.duration(service.uptime),
+                console.size(service.memory),
+                service.version,
+            )
+            for service in found.services
+        ]
+        console.table(("service", "state", "user", "pid", "up for", "memory", "version"), rows)
+        console.out()
+        if found.answers:
+            console.where(found)
+        else:
+            console.out(f"The site is {found.state}: {found.problem}")
+    if not found.answers:
+        raise typer.Exit(1)

@@ -1,0 +1,196 @@
+"""Orthanc's configuration folder: files that Orthanc merges; the one with a secret lies apart."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from orthweb.render.endpoints import CHECK_MODALITY, LocalEndpoints
+from orthweb.render.postgresql import DATABASE, ROLE
+from orthweb.site import Modality, Site
+
+EDGE_USER = "edge"
+"""The one user that Orthanc knows: the edge, which has checked who is calling."""
+
+ENVIRONMENT = {"TCP_NODELAY": "1"}
+"""DCMTK leaves Nagle's algorithm on unless told so: without this ingest is a third (measured)."""
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A plugin's library and the version that its file name carries."""
+
+    name: str
+    library: Path
+    version: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class OrthancBuild:
+    """The Orthanc on this machine: its version and the plugins to load."""
+
+    program: Path
+    version: tuple[int, ...]
+    plugins: Sequence[Plugin]
+
+    def plugin(self, name: str) -> Plugin | None:
+        """Find a plugin by its name, such as ``PostgreSQLIndex``."""
+        return next((plugin for plugin in self.plugins if plugin.name == name), None)
+
+
+def index_uri(endpoints: LocalEndpoints) -> str:
+    """Give the archive's connection to the index (libpq URI): verified TLS, the password in a file of its own.
+
+    Only ``ConnectionUri`` reaches libpq's ``sslmode=verify-full``; the plugin's ``EnableSsl`` merely requires TLS.
+    """
+    options = {
+        "hostaddr": "127.0.0.1",
+        "sslmode": "verify-full",
+        "sslrootcert": str(endpoints.state.archive / "tls" / "internal-ca.pem"),
+        "ssl_min_protocol_version": "TLSv1.3",
+        "passfile": str(endpoints.state.archive / "index-passfile"),
+        "application_name": "orthweb-archive",
+        "connect_timeout": "5",
+        "tcp_user_timeout": "10000",
+    }
+    return f"postgresql://{ROLE}@localhost:{endpoints.ports.index}/{DATABASE}?{urlencode(options, quote_via=quote)}"
+
+
+def passfile(endpoints: LocalEndpoints, password: str) -> str:
+    """Give libpq's password file (0600) for the archive's connection to the index."""
+    return f"localhost:{endpoints.ports.index}:{DATABASE}:{ROLE}:{password}\n"
+
+
+def users(password: str) -> str:
+    """Give the configuration file with the edge's credential; the only one with a secret in it."""
+    return _json({"RegisteredUsers": {EDGE_USER: password}})
+
+
+def _json(value: dict[str, Any]) -> str:
+    return json.dumps(value, indent=2) + "\n"
+
+
+def _modality(aet: str, host: str, port: int, tls: bool, allow: Sequence[str]) -> dict[str, Any]:
+    return {
+        "AET": aet,
+        "Host": host,
+        "Port": port,
+        "UseDicomTls": tls,
+        "AllowEcho": "echo" in allow,
+        "AllowStore": "store" in allow,
+        "AllowFind": "find" in allow,
+        "AllowFindWorklist": "find" in allow,
+        "AllowGet": "get" in allow,
+        "AllowMove": "move" in allow,
+    }
+
+
+def modalities(site: Site, endpoints: LocalEndpoints) -> dict[str, dict[str, Any]]:
+    """Give Orthanc's modalities: a peer with TLS is reached through the edge, which verifies the peer's certificate."""
+
+    def of(name: str, peer: Modality) -> dict[str, Any]:
+        host, port = ("127.0.0.1", endpoints.ports.egress[name]) if peer.tls else (peer.host, peer.port)
+        return _modality(peer.aet, host, port, peer.tls, peer.allow)
+
+    everything = ("echo", "store", "find", "get", "move")
+    check = _modality(
+        endpoints.check_aet, "127.0.0.1", endpoints.ports.egress[CHECK_MODALITY], tls=True, allow=everything
+    )
+    return {CHECK_MODALITY: check} | {name: of(name, peer) for name, peer in site.modalities.items()}
+
+
+def configuration(site: Site, endpoints: LocalEndpoints, build: OrthancBuild) -> str:
+    """Give the main configuration file, without any secret.
+
+    What differs between Orthanc 1.10 and 1.13 is decided by `build`; keys that an older one does not know
+    are harmless to it and left in.
+    """
+    state, ports = endpoints.state, endpoints.ports
+    tls = state.archive / "tls"
+    allowed = site.unknown_peers
+    config: dict[str, Any] = {
+        "Name": site.name,
+        "Plugins": [str(plugin.library) for plugin in build.plugins],
+        "StorageDirectory": str(endpoints.store),
+        "IndexDirectory": str(state.archive / "work"),
+        "TemporaryDirectory": str(state.archive / "work"),
+        # The files of the store are plain DICOM, and on the disk before a sender is told so.
+        "StorageCompression": False,
+        "SyncStorageArea": True,
+        "StoreMD5ForAttachments": True,
+        "OverwriteInstances": site.archive.overwrite,
+        "StableAge": site.archive.stable_age,
+        # HTTP: for the edge alone.
+        "HttpServerEnabled": True,
+        "HttpPort": ports.archive_http,
+        "HttpBindAddresses": ["127.0.0.1"],
+        "HttpDescribeErrors": True,
+        "HttpCompressionEnabled": False,
+        "HttpThreadsCount": site.archive.http_threads,
+        "HttpRequestTimeout": 300,
+        "KeepAlive": True,
+        "KeepAliveTimeout": 60,
+        "TcpNoDelay": True,
+        "RemoteAccessAllowed": False,
+        "AuthenticationEnabled": True,
+        "SslEnabled": False,
+        "ExecuteLuaEnabled": False,
+        "RestApiWriteToFileSystemEnabled": False,
+        "WebDavEnabled": False,
+        "OrthancExplorerEnabled": True,
+        # DICOM: mutual TLS, for the edge alone.
+        "DicomServerEnabled": True,
+        "DicomAet": site.dicom.aet,
+        "DicomCheckCalledAet": False,
+        "DicomPort": ports.archive_dicom,
+        "DicomTlsEnabled": True,
+        "DicomTlsCertificate": str(tls / "archive.pem"),
+        "DicomTlsPrivateKey": str(tls / "archive.key"),
+        "DicomTlsTrustedCertificates": str(tls / "internal-ca.pem"),
+        "DicomTlsRemoteCertificateRequired": True,
+        "DicomThreadsCount": site.archive.dicom_threads,
+        "MaximumPduLength": 131072,
+        "UnknownSopClassAccepted": True,
+        "DicomScpTimeout": 60,
+        "DicomScuTimeout": 30,
+        "DicomCheckModalityHost": False,
+        "DicomAlwaysAllowEcho": allowed != "none",
+        "DicomAlwaysAllowStore": allowed != "none",
+        "DicomAlwaysAllowFind": allowed == "all",
+        "DicomAlwaysAllowFindWorklist": False,
+        "DicomAlwaysAllowGet": allowed == "all",
+        "DicomAlwaysAllowMove": allowed == "all",
+        "DicomModalitiesInDatabase": False,
+        "DicomModalities": modalities(site, endpoints),
+        "OrthancPeersInDatabase": False,
+        "SaveJobs": True,
+        "JobsHistorySize": 100,
+        "MetricsEnabled": True,
+        "DatabaseServerIdentifier": f"{site.name}-archive-1",
+        "PostgreSQL": {
+            "EnableIndex": True,
+            "EnableStorage": False,
+            "ConnectionUri": index_uri(endpoints),
+            "Lock": True,
+            "IndexConnectionsCount": site.index.connections,
+            # Together ten seconds: longer than PostgreSQL's restart, shorter than a sender's patience.
+            "MaximumConnectionRetries": 10,
+            "ConnectionRetryInterval": 1,
+        },
+        "DicomWeb": {
+            "Enable": True,
+            "Root": "/dicom-web/",
+            "EnableWado": True,
+            "WadoRoot": "/wado",
+            "Ssl": True,
+            "Host": f"{site.hostname}:{site.edge.https_port}",
+            "StudiesMetadata": "Full",
+            "SeriesMetadata": "Full",
+        },
+        "Gdcm": {"Enable": True, "Throttling": 4},
+    }
+    return _json(config)

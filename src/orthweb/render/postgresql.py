@@ -1,0 +1,67 @@
+"""PostgreSQL's configuration: TLS only, one role, one database, nothing about patients in its log."""
+
+from __future__ import annotations
+
+from orthweb.render.endpoints import LocalEndpoints
+from orthweb.site import Site
+
+ROLE = "orthanc"
+DATABASE = "orthanc"
+SUPERUSER = "postgres"
+RESERVED_CONNECTIONS = 12
+"""Besides the archive's: checks, an administrator, autovacuum's own."""
+
+
+def _quoted(value: object) -> str:
+    return "'" + str(value).replace("'", "''") + "'"
+
+
+def postgresql_conf(site: Site, endpoints: LocalEndpoints) -> str:
+    """Give ``postgresql.conf`` (PostgreSQL 15 to 17).
+
+    A commit is on the disk before it is acknowledged (``synchronous_commit`` and ``fsync`` stay on): the DICOM
+    acknowledgement rests on it. Statements are never logged, not even failing ones: they carry patient data.
+    """
+    tls = endpoints.state.index / "tls"
+    settings: dict[str, object] = {
+        "listen_addresses": "127.0.0.1",
+        "port": endpoints.ports.index,
+        "unix_socket_directories": endpoints.index_run,
+        "unix_socket_permissions": "0700",
+        "max_connections": site.index.connections + RESERVED_CONNECTIONS,
+        "password_encryption": "scram-sha-256",
+        "ssl": "on",
+        "ssl_cert_file": tls / "index.pem",
+        "ssl_key_file": tls / "index.key",
+        "ssl_min_protocol_version": "TLSv1.3",
+        "hba_file": endpoints.state.index / "pg_hba.conf",
+        "ident_file": endpoints.state.index / "pg_ident.conf",
+        "shared_buffers": "256MB",
+        "wal_compression": "on",
+        "max_wal_size": "2GB",
+        "timezone": "UTC",
+        "log_timezone": "UTC",
+        "logging_collector": "off",
+        "log_line_prefix": "%m [%p] ",
+        "log_statement": "none",
+        "log_min_error_statement": "panic",
+        "log_parameter_max_length": 0,
+        "log_parameter_max_length_on_error": 0,
+        "log_error_verbosity": "terse",
+        "log_checkpoints": "off",
+    }
+    return "".join(f"{key} = {_quoted(value)}\n" for key, value in settings.items())
+
+
+def pg_hba_conf() -> str:
+    """Give ``pg_hba.conf``: the archive's role over TLS with a password, the owner over the socket, nobody else."""
+    return (
+        f"local    all         {SUPERUSER}  peer map=owner\n"
+        f"hostssl  {DATABASE}     {ROLE}   127.0.0.1/32  scram-sha-256\n"
+        "host     all         all       all           reject\n"
+    )
+
+
+def pg_ident_conf(system_users: tuple[str, ...]) -> str:
+    """Give ``pg_ident.conf``: which users of the machine may act as PostgreSQL's owner."""
+    return "".join(f'owner  "{user}"  {SUPERUSER}\n' for user in dict.fromkeys(system_users))

@@ -1,0 +1,118 @@
+"""Secrets: generated once, each in a file of its own that only its owner can read, never printed."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import secrets
+import string
+from dataclasses import dataclass
+from pathlib import Path
+
+from orthweb.errors import OrthwebError
+
+ADMIN_USER = "admin"
+_READABLE = string.ascii_letters + string.digits
+
+
+@dataclass(frozen=True)
+class Secrets:
+    """All generated secrets of a site. ``repr`` shows none of them.
+
+    Parameters
+    ----------
+    admin_password : of the administrator, 24 letters and digits (142 bits).
+    archive_password : with which the edge signs in at the archive.
+    index_password : of the archive's PostgreSQL role.
+    check_aet : AE title of the validation suite, 16 characters: it may do everything, so nobody may guess it.
+    """
+
+    admin_password: str
+    archive_password: str
+    index_password: str
+    check_aet: str
+
+    def __repr__(self) -> str:
+        """Show nothing."""
+        return "Secrets(...)"
+
+    def values(self) -> tuple[str, ...]:
+        """Give the values that must appear nowhere."""
+        return (self.admin_password, self.archive_password, self.index_password)
+
+
+FILES = ("admin_password", "archive_password", "index_password", "check_aet")
+
+
+def file_name(field: str) -> str:
+    """Name the file of a secret: ``admin_password`` lies in ``admin-password``."""
+    return field.replace("_", "-")
+
+
+def missing(folder: Path) -> list[str]:
+    """List the secrets that `ensure` would generate."""
+    return [field for field in FILES if not _usable(folder / file_name(field))]
+
+
+def _usable(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > 0
+
+
+def _generate(field: str) -> str:
+    if field == "check_aet":
+        return "OW" + "".join(secrets.choice(string.ascii_uppercase + string.digits) for _ in range(14))
+    return "".join(secrets.choice(_READABLE) for _ in range(24))
+
+
+def write_file(path: Path, text: str, mode: int = 0o600) -> None:
+    """Write a file as a whole or not at all: the new text is on the disk before it takes the name."""
+    part = path.with_name(f".{path.name}.part")
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    with os.fdopen(descriptor, "w") as stream:
+        os.fchmod(stream.fileno(), mode)
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    part.replace(path)
+
+
+def ensure(folder: Path) -> Secrets:
+    """Generate what is missing and read all.
+
+    An empty file (the machine died while it was written) counts as missing.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for field in missing(folder):
+        write_file(folder / file_name(field), _generate(field) + "\n")
+    return read(folder)
+
+
+def read(folder: Path) -> Secrets:
+    """Read all secrets.
+
+    Raises
+    ------
+    OrthwebError : when one is missing or unreadable.
+    """
+    values = {}
+    for field in FILES:
+        path = folder / file_name(field)
+        try:
+            values[field] = path.read_text().strip()
+        except OSError as error:
+            raise OrthwebError(
+                f"{path}: cannot be read: {error.strerror}", "run `orthweb up` as the user who owns the site"
+            ) from error
+    return Secrets(**values)
+
+
+def htpasswd(user: str, password: str) -> str:
+    """Give Envoy's password file. It knows SHA-1 alone; against a random password of 142 bits that is enough."""
+    digest = hashlib.sha1(password.encode()).digest()  # noqa: S324
+    return f"{user}:{{SHA}}{base64.b64encode(digest).decode()}\n"
+
+
+def basic(user: str, password: str) -> str:
+    """Give the value of an ``Authorization`` header (RFC 7617)."""
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()

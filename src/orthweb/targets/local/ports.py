@@ -1,0 +1,81 @@
+"""Free internal ports: chosen once, kept, and chosen again only when a stranger took one meanwhile."""
+
+from __future__ import annotations
+
+import random
+import socket
+from collections.abc import Iterable, Mapping
+
+from orthweb.errors import OrthwebError
+from orthweb.render.endpoints import CHECK_MODALITY, Ports
+from orthweb.site import Site
+
+FIRST, LAST = 20000, 32000
+"""Below Linux's range for outgoing connections (32768 and up), so that none of those takes a port first."""
+
+FIXED = ("archive_http", "archive_dicom", "index", "check")
+
+
+def is_free(port: int) -> bool:
+    """Tell whether `port` can be bound on all addresses: Orthanc before 1.12.10 binds them all."""
+    for family, host in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):  # noqa: S104
+        try:
+            with socket.socket(family, socket.SOCK_STREAM) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                probe.bind((host, port))
+        except OSError as error:
+            if family == socket.AF_INET6 and error.errno in (97, 99):  # no IPv6 on this machine
+                continue
+            return False
+    return True
+
+
+def egress_names(site: Site) -> list[str]:
+    """Name the modalities that the archive reaches through the edge."""
+    return [CHECK_MODALITY, *(name for name, peer in site.modalities.items() if peer.tls)]
+
+
+def choose(site: Site, kept: Mapping[str, int], *, ours: bool) -> Ports:
+    """Give every internal port: the kept one while it is ours or still free, else a new one.
+
+    Parameters
+    ----------
+    kept : ports of an earlier call, as `as_facts` gives them.
+    ours : whether the site runs now, so that its ports are taken by itself.
+    """
+    taken = {site.edge.https_port, site.edge.dicom_port}
+    generator = random.SystemRandom()
+
+    def one(name: str) -> int:
+        port = kept.get(name)
+        if port is not None and port not in taken and (ours or is_free(port)):
+            taken.add(port)
+            return port
+        for _ in range(1000):
+            port = generator.randint(FIRST, LAST)
+            if port not in taken and is_free(port):
+                taken.add(port)
+                return port
+        raise OrthwebError(f"no free TCP port between {FIRST} and {LAST}", "stop what uses them: `ss -ltnp` lists it")
+
+    fixed = {name: one(name) for name in FIXED}
+    return Ports(**fixed, egress={name: one(f"egress:{name}") for name in egress_names(site)})
+
+
+def as_facts(ports: Ports) -> dict[str, int]:
+    """Give the ports as they are kept in the state folder."""
+    egress = {f"egress:{name}": port for name, port in ports.egress.items()}
+    return {name: getattr(ports, name) for name in FIXED} | egress
+
+
+def listening(ports: Iterable[int]) -> list[int]:
+    """List the ports that something listens on at the loopback address."""
+    found = []
+    for port in ports:
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            probe.settimeout(1)
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                found.append(port)
+    return found

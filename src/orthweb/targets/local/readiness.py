@@ -1,0 +1,40 @@
+"""When a site answers: a C-ECHO and the archive's statistics, both through the edge, both from *our* archive."""
+
+from __future__ import annotations
+
+import ssl
+
+import httpx
+
+from orthweb.access import SiteAccess
+from orthweb.errors import OrthwebError
+from orthweb.render.endpoints import CHECK_MODALITY
+
+
+def ready(access: SiteAccess, timeout: float = 3.0) -> str | None:
+    """Ask once; None when the site answers, else what is wrong.
+
+    Orthanc's ``/system`` answers while the index is away and so does a stranger's Orthanc on our port. The statistics
+    come from the index; the AE title of our validation suite is known to our archive alone.
+    """
+    from orthweb.dicom.echo import echo
+    from orthweb.dicom.peer import Peer, Timeouts
+
+    context = ssl.create_default_context(cafile=str(access.ca))
+    login = httpx.BasicAuth(access.credentials.user, access.credentials.password)
+    try:
+        with httpx.Client(base_url=access.url, verify=context, auth=login, timeout=timeout, trust_env=False) as client:
+            statistics = client.get("/statistics")
+            if statistics.status_code != 200:
+                return f"the archive's statistics answer {statistics.status_code}"
+            check = client.get(f"/modalities/{CHECK_MODALITY}/configuration")
+            known = access.move_destination.aet if access.move_destination else None
+            if check.status_code != 200 or check.json().get("AET") != known:
+                return "another archive answers on this site's internal port"
+    except (httpx.HTTPError, ValueError) as error:
+        return f"HTTPS on port {access.https_port}: {str(error) or type(error).__name__}"
+    try:
+        echo(Peer.of_site(access, known or "ORTHWEB", Timeouts(timeout, timeout, timeout)))
+    except OrthwebError as error:
+        return str(error)
+    return None

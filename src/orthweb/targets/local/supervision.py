@@ -1,0 +1,164 @@
+"""Talk to the site's own supervisord: start it, ask it, end it, and see that nothing is left over."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import xmlrpc.client
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+from supervisor.xmlrpc import SupervisorTransport
+
+from orthweb.errors import OrthwebError
+from orthweb.state import StateFolder
+
+RUNNING = ("RUNNING",)
+STARTING = ("STARTING", "BACKOFF")
+PROGRAMS = ("postgres", "Orthanc", "envoy", "supervisord")
+STOP_SECONDS = 75.0
+ALREADY_STARTED, NOT_RUNNING = 60, 70
+"""supervisor's XML-RPC fault codes."""
+
+
+class Supervisor:
+    """The supervisord of one site, reached over its Unix socket."""
+
+    def __init__(self, control: Path) -> None:
+        self._socket = control
+        transport = SupervisorTransport(None, None, f"unix://{control}")
+        self._server = xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport)
+
+    def _call(self, method: str, *arguments: Any) -> Any:
+        try:
+            return getattr(self._server.supervisor, method)(*arguments)
+        except (OSError, http.client.HTTPException) as error:
+            raise OrthwebError(
+                f"the supervisor does not answer at {self._socket}: {error}", "run `orthweb down`, then `orthweb up`"
+            ) from error
+
+    def pid(self) -> int | None:
+        """Give the process id of the supervisor that answers, None when none does."""
+        with contextlib.suppress(OSError):
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.settimeout(5)
+                probe.connect(str(self._socket))
+            with contextlib.suppress(OrthwebError, xmlrpc.client.Fault):
+                return int(self._call("getPID"))
+        return None
+
+    def services(self) -> dict[str, Mapping[str, Any]]:
+        """Give what supervisord knows of each service (its ``getProcessInfo``)."""
+        return {info["name"]: info for info in self._call("getAllProcessInfo")}
+
+    def start(self, name: str) -> None:
+        """Start a service; nothing when it runs."""
+        try:
+            self._call("startProcess", name, False)
+        except xmlrpc.client.Fault as fault:
+            if fault.faultCode != ALREADY_STARTED:
+                raise OrthwebError(f"{name}: cannot be started: {fault.faultString}", f"orthweb logs {name}") from fault
+
+    def stop(self, *names: str) -> None:
+        """Stop services side by side and wait until they have ended."""
+        for name in names:
+            try:
+                self._call("stopProcess", name, False)
+            except xmlrpc.client.Fault as fault:
+                if fault.faultCode != NOT_RUNNING:
+                    raise OrthwebError(f"{name}: cannot be stopped: {fault.faultString}") from fault
+        deadline = time.monotonic() + STOP_SECONDS
+        while time.monotonic() < deadline:
+            states = self.services()
+            if all(states[name]["statename"] in ("STOPPED", "EXITED", "FATAL") for name in names):
+                return
+            time.sleep(0.05)
+        raise OrthwebError(f"{', '.join(names)}: did not stop within {STOP_SECONDS:.0f} s", "run `orthweb down`")
+
+    def signal(self, name: str, number: signal.Signals) -> None:
+        """Send a signal to a service."""
+        with contextlib.suppress(xmlrpc.client.Fault):
+            self._call("signalProcess", name, str(int(number)))
+
+    def shut_down(self) -> None:
+        """Ask supervisord to stop everything and end; it does so after this returns."""
+        with contextlib.suppress(OrthwebError, xmlrpc.client.Fault):
+            self._call("shutdown")
+
+
+def launch(configuration: Path) -> None:
+    """Start supervisord in the background, with an environment that carries nothing of the caller's.
+
+    Raises
+    ------
+    OrthwebError : it did not start; gives its own words.
+    """
+    environment = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
+    command = [sys.executable, "-I", "-m", "supervisor.supervisord", "-c", str(configuration)]
+    done = subprocess.run(
+        command, env=environment, cwd="/", stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        words = (done.stderr or done.stdout).strip().splitlines()
+        raise OrthwebError(f"the supervisor did not start: {words[-1] if words else 'no message'}")
+
+
+def leftovers(state: StateFolder) -> list[psutil.Process]:
+    """List processes of this site, whoever started them: their command names a file of its state folder."""
+    mark = f"{state.root}/"
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            words = process.cmdline()
+            # supervisord is a Python module; the others are programs of their own.
+            program = "supervisord" if "supervisor.supervisord" in words else Path(words[0]).name if words else ""
+            if program in PROGRAMS and any(mark in word for word in words[1:]) and process.pid != os.getpid():
+                found.append(process)
+    return found
+
+
+def end(processes: Sequence[psutil.Process], patience: float = 20.0) -> None:
+    """End processes: in order first, by force after `patience` seconds."""
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            # PostgreSQL's SIGTERM waits for its clients; SIGINT does not.
+            process.send_signal(signal.SIGINT if process.name() == "postgres" else signal.SIGTERM)
+    _, alive = psutil.wait_procs(processes, timeout=patience)
+    for process in alive:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(alive, timeout=5)
+
+
+def wait_gone(pid: int, seconds: float = STOP_SECONDS) -> bool:
+    """Wait until a process has ended; tell whether it has."""
+    try:
+        psutil.Process(pid).wait(seconds)
+    except psutil.NoSuchProcess:
+        return True
+    except psutil.TimeoutExpired:
+        return False
+    return True
+
+
+def memory(pid: int) -> int | None:
+    """Give the resident memory of a process and its children in bytes (shared pages counted once each)."""
+    try:
+        process = psutil.Process(pid)
+        family = [process, *process.children(recursive=True)]
+    except psutil.Error:
+        return None
+    total = 0
+    for member in family:
+        with contextlib.suppress(psutil.Error):
+            info = member.memory_info()
+            total += info.rss - (info.shared if member.pid != pid else 0)
+    return total
