@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class SiteAccess:
     ca : PEM file of the CA that clients trust (the site's own, or the one behind an own certificate).
     credentials : the administrator's login.
     client_certificates : the DICOM client certificate policy: off, optional or required.
+    tls_profile : Mozilla's profile that both ports follow: intermediate or modern.
     client : a client certificate for DICOM that the edge accepts, if the caller has one.
     move_destination : see MoveDestination; None where the archive cannot reach the caller.
     """
@@ -64,6 +66,7 @@ class SiteAccess:
     ca: Path
     credentials: Credentials
     client_certificates: str = "off"
+    tls_profile: Literal["intermediate", "modern"] = "intermediate"
     client: CertificatePair | None = None
     move_destination: MoveDestination | None = None
 
