@@ -1,0 +1,72 @@
+"""What all tests share: the order of the tiers, foreign programs, and an account of what was left out."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+TIERS = ("unit", "render", "live")
+"""Folders under tests/, quickest first: a mistake shows before anything is started."""
+
+PATHS = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
+"""An ordinary user's PATH often lacks the sbin folders."""
+
+
+def leave_out(reason: str) -> None:
+    """Skip the running test; with CI=true fail instead, because there nothing may be left out."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"{reason}; with CI=true nothing is left out", pytrace=False)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def program() -> Callable[[str], Path]:
+    """Find a program that is no part of orthweb (``program("testssl")``), or leave the test out.
+
+    ``scripts/packages list test`` names the packages that they come from.
+    """
+
+    def find(name: str) -> Path:
+        found = shutil.which(name, path=PATHS)
+        if found is None:
+            leave_out(f"no {name} on this machine (make test installs it when it may)")
+        assert found is not None
+        return Path(found)
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def as_root() -> None:
+    """Leave the test out when it is not run by root (network namespaces, services with users of their own)."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+
+
+def _tier(item: pytest.Item) -> str:
+    return item.path.relative_to(Path(__file__).parent).parts[0]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the quick tiers first, and mark what lies in tests/live as live."""
+    items.sort(key=lambda item: TIERS.index(_tier(item)))
+    for item in items:
+        if _tier(item) == "live":
+            item.add_marker("live")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what was left out and why, last before the figures."""
+    reasons = Counter(
+        str(report.longrepr[2]).removeprefix("Skipped: ") if isinstance(report.longrepr, tuple) else "no reason given"
+        for report in terminalreporter.stats.get("skipped", [])
+    )
+    if reasons:
+        terminalreporter.section("left out")
+        for reason, count in sorted(reasons.items()):
+            terminalreporter.write_line(f"{count} {'test' if count == 1 else 'tests'}: {reason}")
