@@ -13,6 +13,7 @@ from typing import Final
 import psutil
 
 from orthweb.site import Site
+from orthweb.tomltext import printable
 
 Address = IPv4Address | IPv6Address
 
@@ -97,7 +98,7 @@ def _holder(address: Address, port: int) -> str:
             if connection.status != psutil.CONN_LISTEN or not connection.laddr or connection.laddr.port != port:
                 continue
             if connection.pid is not None and _overlap(ip_address(connection.laddr.ip), address):
-                return f"{psutil.Process(connection.pid).name()} (process {connection.pid})"
+                return f"{printable(psutil.Process(connection.pid).name())} (process {connection.pid})"
     except (psutil.Error, OSError, ValueError):
         pass
     return "a process of another user"

@@ -134,8 +134,8 @@ class Dicom(Section):
     unknown_peers: Literal["auto", "none", "store", "all"] = Field(
         default="auto",
         description="What a peer whose AE title is not among the [modalities] may do: none; store (C-ECHO and "
-        "C-STORE); all (C-FIND, C-GET and C-MOVE too). auto means all while only this machine can reach the edge or client "
-        "certificates are required, and store otherwise.",
+        "C-STORE); all (C-FIND, C-GET and C-MOVE too). auto means all while only this machine can reach the edge or "
+        "client certificates are required, and store otherwise.",
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import difflib
 import os
 import re
 import stat
@@ -19,10 +18,10 @@ from pydantic_core import ErrorDetails
 from orthweb.errors import SiteFileError, UsageError
 from orthweb.ports import check_ports
 from orthweb.site import Reading, Site
-from orthweb.sitekeys import field_at, form_of, known_keys
+from orthweb.sitekeys import advice, field_at, form_of
 from orthweb.sitetypes import MODALITY_NAME_FORM
 from orthweb.state import FOLDER_NAME
-from orthweb.tomltext import Place, dotted, lines_of, quoted, toml
+from orthweb.tomltext import Place, dotted, lines_of, printable, toml
 
 __all__ = [
     "DEFAULT_NAME",
@@ -234,17 +233,9 @@ def _explain(detail: ErrorDetails, data: dict[str, Any]) -> tuple[Place, str]:
 
 
 def _unknown(place: Place, value: object) -> str:
-    *table, name = place
-    known = known_keys(table)
-    near = difflib.get_close_matches(str(name), known, n=1)
-    if near:
-        advice = f"did you mean {near[0]}?"
-    else:
-        where = f"[{dotted(tuple(table))}] has" if table else "there are"
-        advice = f"{where} {', '.join(known)}"
     kind = "table" if isinstance(value, dict) else "key"
     shown = "" if isinstance(value, dict) else f" {_shown(place, value)}:"
-    return f"{_short(dotted(place))}:{shown} unknown {kind}; {advice}"
+    return f"{_short(dotted(place))}:{shown} unknown {kind}; {advice(place)}"
 
 
 def _file_problems(site: Site, folder: Path) -> Iterator[tuple[Place, str]]:
@@ -340,8 +331,3 @@ def _shown(place: Place, value: object) -> str:
 
 def _short(text: str) -> str:
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
-
-
-def printable(text: str) -> str:
-    """Write a name from outside for a terminal: what would not show as itself is escaped."""
-    return quoted(text)[1:-1].replace('\\"', '"').replace("\\\\", "\\")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import types
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from pydantic.fields import FieldInfo
 
 from orthweb.site import Modality, Section, Site, table_names
 from orthweb.sitetypes import Form, Unit
-from orthweb.tomltext import quoted, size, toml
+from orthweb.tomltext import dotted, quoted, size, toml
 
 
 @dataclass(frozen=True)
@@ -113,9 +114,29 @@ def known_keys(place: Sequence[str | int]) -> tuple[str, ...]:
     """Name the keys that the table at `place` may have; nothing when it is no table."""
     if not place:
         return tuple(Site.model_fields)
+    if list(place) == ["modalities"]:
+        return ("NAME",)
     field = field_at(place)
-    section = _section_of(field) if field is not None and list(place) != ["modalities"] else None
+    section = _section_of(field) if field is not None else None
     return tuple(section.model_fields) if section is not None else ()
+
+
+def is_table(place: Sequence[str | int]) -> bool:
+    """Tell whether `place` is a table, such as ``("edge",)`` or ``("modalities", "ct")``."""
+    field = field_at(place)
+    return field is not None and (form_of(field) == "a table" or (len(place) < 3 and place[0] == "modalities"))
+
+
+def advice(place: Sequence[str | int]) -> str:
+    """Say what may stand instead of an unknown key: the nearest one, or else all."""
+    *table, name = place
+    known = known_keys(table)
+    near = difflib.get_close_matches(str(name), known, n=1)
+    if near:
+        return f"did you mean {near[0]}?"
+    if not known:
+        return f"{dotted(tuple(table))} is no table"
+    return f"{f'[{dotted(tuple(table))}] has' if table else 'there are'} {', '.join(known)}"
 
 
 def _without_names(place: Sequence[str | int]) -> Iterator[str]:
@@ -170,5 +191,7 @@ def _number(annotation: type[int], metadata: Sequence[object]) -> str:
         for kind, name in ((annotated_types.Ge, "ge"), (annotated_types.Le, "le"))
     )
     if issubclass(annotation, ByteSize):
-        return f'a size from {size(low or 0)} to {size(high or 0)}, such as "3GiB", or a whole number of bytes'
+        return (
+            f'a size from {size(low or 0, " ")} to {size(high or 0, " ")}, such as "3GiB", or a whole number of bytes'
+        )
     return f"a whole number{unit} from {low} to {high}"

@@ -179,14 +179,19 @@ def quoted(text: str) -> str:
     return "".join(c if c.isprintable() else escaped(c) for c in json.dumps(text, ensure_ascii=False))
 
 
-def size(value: int) -> str:
+def printable(text: str) -> str:
+    """Write a name from outside for a terminal: what would not show as itself is escaped."""
+    return quoted(text)[1:-1].replace('\\"', '"').replace("\\\\", "\\")
+
+
+def size(value: int, between: str = "") -> str:
     """Write a number of bytes in the largest binary unit that fits it exactly: ``3GiB``, ``1500B``."""
     units = ("B", "KiB", "MiB", "GiB", "TiB")
     power = 0
     while value and value % 1024 == 0 and power < len(units) - 1:
         value //= 1024
         power += 1
-    return f"{value}{units[power]}"
+    return f"{value}{between}{units[power]}"
 
 
 def toml(value: object) -> str:
