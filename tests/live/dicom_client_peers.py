@@ -127,7 +127,7 @@ class Orthanc:
         return {entry["MainDicomTags"]["SOPInstanceUID"] for entry in found}
 
     def file_of(self, sop_instance: str) -> bytes:
-        (found,) = self.rest("/tools/lookup", None, "GET") if False else self._lookup(sop_instance)
+        (found,) = self._lookup(sop_instance)
         content = self.rest(f"/instances/{found}/file")
         assert isinstance(content, bytes)
         return content

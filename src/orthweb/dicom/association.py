@@ -154,7 +154,7 @@ def _refusal(peer: Peer, association: Association, seconds: float) -> OrthwebErr
     if isinstance(failure, OrthwebError):
         return failure
     if association.is_rejected:
-        return _rejection(peer, association.acceptor.primitive)
+        return rejection(peer, association.acceptor.primitive)
     if failure is None and association.rejected_contexts:
         return ContextError(
             f"{peer}: accepted the association but none of what was asked for",
@@ -168,7 +168,7 @@ def _refusal(peer: Peer, association: Association, seconds: float) -> OrthwebErr
     return lost(peer, association)
 
 
-def _rejection(peer: Peer, answer: A_ASSOCIATE | None) -> RejectedError:
+def rejection(peer: Peer, answer: A_ASSOCIATE | None) -> RejectedError:
     """Put an A-ASSOCIATE-RJ into words (PS3.8 table 9-21)."""
     source = getattr(answer, "result_source", None)
     diagnostic = getattr(answer, "diagnostic", None)
@@ -182,7 +182,8 @@ def _rejection(peer: Peer, answer: A_ASSOCIATE | None) -> RejectedError:
     if reason is None:
         said = getattr(answer, "reason_str", "") or "no reason given"
         reason = (said, "ask the peer's administrator")
-    return RejectedError(f"{peer}: association rejected: {reason[0]}", reason[1])
+    transient = source == 3 or getattr(answer, "result", None) == 0x02
+    return RejectedError(f"{peer}: association rejected: {reason[0]}", reason[1], transient=transient)
 
 
 def _failure(association: Association) -> OrthwebError | OSError | None:

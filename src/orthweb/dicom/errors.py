@@ -21,7 +21,17 @@ class TlsError(PeerError):
 
 
 class RejectedError(PeerError):
-    """The peer rejected the association (A-ASSOCIATE-RJ, PS3.8 9.3.4)."""
+    """The peer rejected the association (A-ASSOCIATE-RJ, PS3.8 9.3.4).
+
+    Parameters
+    ----------
+    transient : whether trying again later may help.
+    """
+
+    def __init__(self, message: str, hint: str | None = None, *, transient: bool = False) -> None:
+        """Keep message, hint and whether to try again."""
+        super().__init__(message, hint)
+        self.transient = transient
 
 
 class LostError(PeerError):
