@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import httpx
 import psutil
 
+from orthweb import secrets
+from orthweb.access import Credentials, MoveDestination, SiteAccess
 from orthweb.checks.facts import HostFacts, IndexFacts, InternalPort, ServiceFacts, StoreFacts
 from orthweb.errors import NotRunningError, OrthwebError
 from orthweb.render.endpoints import LocalEndpoints
@@ -22,12 +24,12 @@ from orthweb.state import StateFolder
 from orthweb.targets.base import ServiceStatus, SiteStatus
 from orthweb.targets.local import accounts, programs, supervision
 from orthweb.targets.local.deployment import Bundle, File
+from orthweb.targets.local.place import SERVICES, Place
 from orthweb.targets.local.readiness import ready
 from orthweb.targets.local.supervision import RUNNING, STARTING
 
 if TYPE_CHECKING:
     from orthweb.site import Site
-    from orthweb.targets.local.target import LocalTarget
 
 
 def connectable(site: Site) -> str:
@@ -158,27 +160,43 @@ def _user(service: str) -> str:
     return accounts.DEBIAN_USERS[service][0]
 
 
-def status(target: LocalTarget) -> SiteStatus:
-    """Look at a local site: its services, and whether it answers."""
-    from orthweb.targets.local.target import SERVICES
+def access(place: Place, endpoints: LocalEndpoints) -> SiteAccess:
+    """Give endpoints, trust and credentials of a site that was brought up."""
+    kept = secrets.read(place.state.secrets)
+    files = place.pki
+    return SiteAccess(
+        name=place.site.name,
+        host=connectable(place.site),
+        https_port=place.site.edge.https_port,
+        dicom_port=place.site.edge.dicom_port,
+        aet=place.site.dicom.aet,
+        ca=files.trusted_by_clients,
+        credentials=Credentials(secrets.ADMIN_USER, kept.admin_password),
+        client_certificates=place.site.tls.client_certificates,
+        client=files.check,
+        move_destination=MoveDestination(endpoints.check_aet, "127.0.0.1", endpoints.ports.check, files.check),
+    )
 
-    site = target.site
-    versions = _versions(target.state)
-    alive = target.state.root.exists() and target.running()
-    info: dict[str, Any] = dict(target.supervisor.services()) if alive else {}
+
+def status(place: Place) -> SiteStatus:
+    """Look at a local site: its services, and whether it answers."""
+    site = place.site
+    versions = _versions(place.state)
+    alive = place.state.root.exists() and place.running()
+    info: dict[str, Any] = dict(place.supervisor.services()) if alive else {}
     services = [_service(name, info.get(name), versions.get(name, ""), _user(name)) for name in SERVICES]
     problem: str | None = "not running"
-    if not target.state.facts.exists():
+    if not place.state.facts.exists():
         problem = "there is no site here yet: orthweb up"
     elif alive:
         try:
-            problem = ready(target.access())
+            problem = ready(access(place, place.kept_endpoints()))
         except NotRunningError as error:
             problem = str(error)
     state: Literal["running", "degraded", "stopped", "absent"] = "stopped"
     if alive:
         state = "running" if problem is None else "degraded"
-    elif not target.state.facts.exists():
+    elif not place.state.facts.exists():
         state = "absent"
     return SiteStatus(
         name=site.name,
@@ -190,21 +208,21 @@ def status(target: LocalTarget) -> SiteStatus:
         dicom=f"{site.hostname}:{site.edge.dicom_port}",
         aet=site.dicom.aet,
         services=services,
-        facts={"state": str(target.state.root), "store": str(target.store)},
+        facts={"state": str(place.state.root), "store": str(place.store)},
     )
 
 
-def host_facts(target: LocalTarget, endpoints: LocalEndpoints) -> HostFacts:
+def host_facts(place: Place, endpoints: LocalEndpoints) -> HostFacts:
     """Give the checks what only this machine knows."""
-    state, chosen = target.state, endpoints.ports
-    found = programs.find(programs.index_major(state.index / "data"))
+    state, chosen = place.state, endpoints.ports
+    found = place.programs
     commands = {
         "index": (str(found.postgresql / "postgres"), "--version"),
         "archive": (str(found.orthanc.program), "--version"),
         "edge": (str(found.envoy), "--version"),
     }
-    pid = target.supervisor.pid()
-    info = target.supervisor.services() if pid is not None else {}
+    pid = place.supervisor.pid()
+    info = place.supervisor.services() if pid is not None else {}
     services = [ServiceFacts("supervisor", pid, accounts.caller(), root_allowed=True)]
     services += [
         ServiceFacts(name, (info[name]["pid"] or None) if name in info else None, _user(name), command)
@@ -223,7 +241,7 @@ def host_facts(target: LocalTarget, endpoints: LocalEndpoints) -> HostFacts:
             state.archive / "tls" / "internal-ca.pem",
             state.archive / "index-passfile",
         ),
-        store=StoreFacts(target.store),
+        store=StoreFacts(place.store),
         services=tuple(services),
         internal_ports=(
             InternalPort("archive http", chosen.archive_http, "http"),
@@ -231,8 +249,8 @@ def host_facts(target: LocalTarget, endpoints: LocalEndpoints) -> HostFacts:
             InternalPort("index", chosen.index, "postgresql"),
             *(InternalPort(f"egress {name}", port, "other") for name, port in chosen.egress.items()),
         ),
-        listen=tuple(str(address) for address in target.site.edge.listen),
-        max_body=int(target.site.edge.max_body),
+        listen=tuple(str(address) for address in place.site.edge.listen),
+        max_body=int(place.site.edge.max_body),
         private=tuple(
             path
             for top in (state.pki, state.edge, state.archive, state.index / "tls")

@@ -94,13 +94,15 @@ class Supervisor:
             self._call("shutdown")
 
 
-def launch(configuration: Path) -> None:
+def launch(configuration: Path, log: Path) -> None:
     """Start supervisord in the background, with an environment that carries nothing of the caller's.
 
     Raises
     ------
     OrthwebError : it did not start; gives its own words.
     """
+    # It opens its own log before it has its umask.
+    log.touch(mode=0o600)
     environment = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
     command = [sys.executable, "-I", "-m", "supervisor.supervisord", "-c", str(configuration)]
     done = subprocess.run(

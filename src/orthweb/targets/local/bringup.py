@@ -1,0 +1,224 @@
+"""Bring a site up: everything it needs is made, put in place and started, or nothing is left running."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from orthweb import pki, secrets
+from orthweb.access import SiteAccess
+from orthweb.errors import OrthwebError, UsageError
+from orthweb.render.supervisor import Account
+from orthweb.targets.base import PlanItem, Report, quiet
+from orthweb.targets.local import accounts, database, folder, inspection, planning, ports, supervision
+from orthweb.targets.local.deployment import Bundle, File, changed
+from orthweb.targets.local.place import SERVICES, Layout, Place
+from orthweb.targets.local.readiness import ready
+
+READY_SECONDS = 90.0
+RETRY_SECONDS = 15.0
+"""How long a service may fail to start again and again before `up` gives up."""
+
+
+def up(place: Place, report: Report) -> list[PlanItem]:
+    """Make the site be as its file says, wait until it answers, and say what was changed.
+
+    Raises
+    ------
+    SiteFileError, UsageError : nothing was changed.
+    OrthwebError : a service did not start; whatever this call started has been stopped again.
+    """
+    folder.inspect(place.state.root)
+    _ = place.programs
+    if not place.state.root.exists():
+        planning.check_edge_ports(place)  # before the first folder is made
+    folder.make(place.base)
+    with folder.locked(place.state, report):
+        was_running = place.running()
+        if not was_running:
+            _clear_leftovers(place, report)
+        planning.check_edge_ports(place)
+        with _undone(place, was_running, report):
+            done = _make(place, place.layout(), was_running, report)
+            wait(place, report)
+            return done + planning.warnings(place)
+
+
+@contextlib.contextmanager
+def _undone(place: Place, was_running: bool, report: Report) -> Iterator[None]:
+    """Stop what this call started when it does not get to its end, Ctrl-C included."""
+    try:
+        yield
+    except BaseException:
+        if not was_running:
+            report("stopping what was started")
+            with contextlib.suppress(OrthwebError):
+                stop(place)
+        raise
+
+
+def _clear_leftovers(place: Place, report: Report) -> None:
+    left = supervision.leftovers(place.state)
+    if left:
+        report(f"ending {len(left)} processes of an earlier run whose supervisor is gone")
+        supervision.end(left)
+
+
+def _make(place: Place, layout: Layout, was_running: bool, report: Report) -> list[PlanItem]:
+    report("secrets and certificates")
+    users = accounts.ensure()
+    fresh = secrets.missing(place.state.secrets)
+    kept = secrets.ensure(place.state.secrets)
+    done = planning.new_secrets(fresh)
+    done += planning.certificates(pki.ensure(place.state.pki, place.site, place.base))
+    layout = place.with_secrets(layout, kept)
+    _folders(place, users, layout)
+    if "index_password" in fresh and was_running:
+        report("stopping: the index gets a new password")
+        stop(place)
+        was_running = False
+    done += _index(place, users, kept, "index_password" in fresh, report)
+    _deliver_envoy(place)
+    differing = changed(place.files(layout, users))
+    done += planning.files(place, differing)
+    folder.write_facts(place.state, folder.Facts(ports.as_facts(layout.ports)))
+    for item in differing:
+        item.put(None if item.service == "supervisor" else users.of(item.service))
+    if was_running and any(item.service == "supervisor" for item in differing):
+        report("stopping: the services themselves changed")
+        stop(place)
+        was_running = False
+    if was_running:
+        return done + apply(place, differing, report)
+    report("starting the services")
+    supervision.launch(place.state.root / "supervisord.conf", place.state.logs / "supervisor.log")
+    for name in SERVICES:
+        place.supervisor.start(name)
+    return done + [PlanItem("start", name, "not running") for name in SERVICES]
+
+
+def _folders(place: Place, users: accounts.Accounts, layout: Layout) -> None:
+    state, endpoints = place.state, layout.endpoints
+    wanted: list[tuple[Path, Account | None]] = [
+        (state.index, users.index),
+        (state.index / "tls", users.index),
+        (endpoints.index_run, users.index),
+        (state.archive, users.archive),
+        (state.archive / "configuration", users.archive),
+        (state.archive / "tls", users.archive),
+        (state.archive / "work", users.archive),
+        (place.store, users.archive),
+        (state.edge, users.edge),
+        (state.edge / "sds", users.edge),
+        (state.edge / "tls", users.edge),
+        (endpoints.edge_admin.parent, users.edge),
+    ]
+    for path, account in wanted:
+        try:
+            folder.folder(path, 0o700, account.uid if account else -1, account.gid if account else -1)
+        except OSError as error:
+            key = "store.path: " if path == place.store and place.site.store.path else ""
+            raise UsageError(f"{key}{path}: {error.strerror}", "make it writable for the caller") from error
+    if users.archive is not None and not accounts.can_reach(place.store):
+        raise UsageError(
+            f"store.path: {place.store}: the user {users.archive.user} cannot pass the folders above it",
+            "choose a folder outside closed ones such as /root",
+        )
+
+
+def _index(
+    place: Place, users: accounts.Accounts, kept: secrets.Secrets, new_password: bool, report: Report
+) -> list[PlanItem]:
+    major = f"PostgreSQL {place.programs.postgresql_major}"
+    if not database.is_complete(place.data):
+        report(f"creating the index ({major})")
+        database.create(place.programs, users.index, place.data, kept.index_password)
+        return [PlanItem("create", "index", f"{major}: data directory, role and database")]
+    if new_password:
+        database.set_password(place.programs, users.index, place.data, kept.index_password)
+        return [PlanItem("change", "index", "a new password, because the old one was gone")]
+    return []
+
+
+def _deliver_envoy(place: Place) -> None:
+    binary, source = place.envoy_binary(), place.programs.envoy
+    if binary == source or (binary.exists() and binary.stat().st_size == source.stat().st_size):
+        return
+    folder.folder(binary.parent, 0o755)
+    part = binary.with_name(".envoy.part")
+    shutil.copyfile(source, part)
+    part.chmod(0o755)
+    part.replace(binary)
+
+
+def apply(place: Place, differing: Sequence[File | Bundle], report: Report) -> list[PlanItem]:
+    """Let running services take up changed files: a reload where that does, a restart where it must be."""
+    done = []
+    wanted = planning.restarts(differing)
+    if "archive" not in wanted and planning.wants(differing, "idle", "archive"):
+        if inspection.open_associations(place.run / "edge" / "admin.sock"):
+            why = "its internal certificate is used from its next start: an association is open now"
+            done.append(PlanItem("warn", "archive", why))
+        else:
+            wanted["archive"] = "a new internal certificate"
+    if planning.wants(differing, "reload", "index") and "index" not in wanted:
+        place.supervisor.signal("index", signal.SIGHUP)
+    if wanted:
+        report(f"restarting {', '.join(wanted)}")
+        place.supervisor.stop(*wanted)
+        done += [PlanItem("restart", name, why) for name, why in wanted.items()]
+    for name in SERVICES:
+        place.supervisor.start(name)
+    return done
+
+
+def wait(place: Place, report: Report) -> None:
+    """Wait until the site answers.
+
+    Raises
+    ------
+    OrthwebError : a service gave up, or nothing answered in time; with the last words of the culprit's log.
+    """
+    report("waiting for the first verified DICOM echo")
+    found = access(place)
+    started = time.monotonic()
+    while (problem := ready(found)) is not None:
+        waited = time.monotonic() - started
+        states = place.supervisor.services()
+        for name in SERVICES:
+            state = str(states[name]["statename"])
+            if state == "FATAL" or (state == "BACKOFF" and waited > RETRY_SECONDS):
+                _give_up(place, name, f"{name} does not start")
+        if waited > READY_SECONDS:
+            _give_up(place, "archive", f"the site does not answer: {problem}")
+        time.sleep(0.05)
+
+
+def _give_up(place: Place, name: str, message: str) -> None:
+    words = inspection.last_words(place.state.logs / f"{name}.log")
+    raise OrthwebError(f"{message}; its log ends with: {words}", f"orthweb logs {name}")
+
+
+def access(place: Place) -> SiteAccess:
+    """Give endpoints, trust and credentials of a site that was brought up."""
+    return inspection.access(place, place.kept_endpoints())
+
+
+def stop(place: Place, report: Report = quiet) -> bool:
+    """Stop everything of the site; tell whether anything ran."""
+    pid = place.supervisor.pid()
+    if pid is not None:
+        report("stopping the services")
+        # The edge first closes the door; the index goes last, after everything has been written to it.
+        with contextlib.suppress(OrthwebError):
+            place.supervisor.stop("edge", "archive")
+        place.supervisor.shut_down()
+        if not supervision.wait_gone(pid):
+            report("the supervisor does not end by itself; ending it")
+    left = supervision.leftovers(place.state)
+    supervision.end(left)
+    return pid is not None or bool(left)

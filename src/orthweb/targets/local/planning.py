@@ -1,0 +1,118 @@
+"""What `up` would change: the same comparison that `up` makes, with nothing done about it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from orthweb import pki, secrets
+from orthweb.errors import SiteFileError
+from orthweb.sitefile import check_ports
+from orthweb.targets.base import PlanItem
+from orthweb.targets.local import accounts, database, folder, inspection
+from orthweb.targets.local.deployment import Bundle, Effect, File, changed
+from orthweb.targets.local.place import SERVICES, Layout, Place
+
+Item = File | Bundle
+
+
+def check_edge_ports(place: Place) -> None:
+    """Refuse ports of the edge that somebody else has, or that this user may not have.
+
+    Raises
+    ------
+    SiteFileError : one line for each port and address.
+    """
+    in_use = inspection.edge_ports(place.state) if place.running() else set()
+    problems = check_ports(place.site, in_use)
+    if problems:
+        raise SiteFileError(problems)
+
+
+def plan(place: Place) -> list[PlanItem]:
+    """Say what `up` would change."""
+    folder.inspect(place.state.root)
+    check_edge_ports(place)
+    layout = place.layout()
+    items: list[PlanItem] = []
+    if not place.state.root.exists():
+        items.append(PlanItem("create", str(place.state.root), "state folder: everything of this site lies there"))
+    if accounts.missing_edge_user():
+        items.append(PlanItem("create", f"user {accounts.EDGE_USER}", "the edge runs as a user of its own"))
+    if not place.store.exists():
+        items.append(PlanItem("create", str(place.store), "store: folder of the DICOM files"))
+    missing = secrets.missing(place.state.secrets)
+    items += new_secrets(missing)
+    due = pki.plan(place.state.pki, place.site, place.base)
+    items += certificates(due)
+    if not database.is_complete(place.data):
+        why = f"PostgreSQL {place.programs.postgresql_major}: data directory, role and database"
+        items.append(PlanItem("create", "index", why))
+    running = place.running()
+    if missing or any(change.action == "issue" for change in due) or accounts.missing_edge_user():
+        items.append(PlanItem("create", "configuration", "of PostgreSQL, Orthanc, Envoy and the supervisor"))
+    else:
+        items += _files(place, layout, running)
+    if not running:
+        items += [PlanItem("start", name, "not running") for name in SERVICES]
+    return items + warnings(place)
+
+
+def new_secrets(names: Sequence[str]) -> list[PlanItem]:
+    """Say which secrets are generated."""
+    return [PlanItem("create", f"secrets/{secrets.file_name(name)}", "generated, random") for name in names]
+
+
+def certificates(changes: Sequence[pki.Change]) -> list[PlanItem]:
+    """Say which certificates are issued and renewed, and what a person should know of the others."""
+    actions: dict[str, Literal["create", "renew", "warn"]] = {"issue": "create", "renew": "renew", "keep": "warn"}
+    return [PlanItem(actions[change.action], f"certificate {change.name}", change.reason) for change in changes]
+
+
+def files(place: Place, differing: Sequence[Item]) -> list[PlanItem]:
+    """Say what of each file differs."""
+    items = []
+    for item in differing:
+        path = item.folder if isinstance(item, Bundle) else item.path
+        exists = (path / "current").exists() if isinstance(item, Bundle) else path.exists()
+        label = str(path.relative_to(place.state.root))
+        items.append(PlanItem("change" if exists else "create", label, inspection.difference(item)))
+    return items
+
+
+def _files(place: Place, layout: Layout, running: bool) -> list[PlanItem]:
+    differing = changed(place.files(layout, accounts.ensure()))
+    items = files(place, differing)
+    if running:
+        items += [PlanItem("restart", name, why) for name, why in restarts(differing).items()]
+    return items
+
+
+def restarts(differing: Sequence[Item]) -> dict[str, str]:
+    """Name the services that must be restarted, in their order, with the file that asks for it."""
+    found: dict[str, str] = {}
+    for item in differing:
+        if isinstance(item, File) and item.effect == "restart":
+            for name in SERVICES if item.service == "supervisor" else (item.service,):
+                found.setdefault(name, f"{item.path.name} changed")
+    return {name: found[name] for name in SERVICES if name in found}
+
+
+def wants(differing: Sequence[Item], effect: Effect, service: str) -> bool:
+    """Tell whether a changed file asks this of a service."""
+    return any(isinstance(item, File) and item.effect == effect and item.service == service for item in differing)
+
+
+def warnings(place: Place) -> list[PlanItem]:
+    """Say what is allowed and should be known."""
+    site = place.site
+    items = []
+    open_to_all = site.unknown_peers == "all" and site.tls.client_certificates == "off"
+    if open_to_all and not site.loopback_only:
+        why = "every peer that reaches the DICOM port may query and retrieve: set it to store, or ask for certificates"
+        items.append(PlanItem("warn", "dicom.unknown_peers", why))
+    memory = inspection.total_memory()
+    if 3 * site.edge.max_body > memory:
+        why = f"a body of {site.edge.max_body / 1024**3:.1f} GiB can take three times as much memory in Orthanc; "
+        items.append(PlanItem("warn", "edge.max_body", why + f"this machine has {memory / 1024**3:.1f} GiB"))
+    return items
