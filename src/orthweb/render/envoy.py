@@ -31,8 +31,10 @@ end
 USER_HEADER = "x-orthweb-user"
 MEBIBYTE = 1024**2
 
+HSTS = {"strict-transport-security": "max-age=63072000"}
+"""RFC 6797; never for localhost, where a browser would apply it to whatever a developer serves there on other ports."""
+
 SECURITY_HEADERS = {
-    "strict-transport-security": "max-age=63072000",
     "x-content-type-options": "nosniff",
     "x-frame-options": "SAMEORIGIN",
     "referrer-policy": "same-origin",
@@ -173,15 +175,17 @@ def _http_filters(site: Site, edge: Path) -> list[dict[str, Any]]:
     ]
 
 
-def _https(site: Site, edge: Path) -> dict[str, Any]:
-    headers = [
+def _headers(values: dict[str, str]) -> list[dict[str, Any]]:
+    return [
         {"header": {"key": key, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
-        for key, value in SECURITY_HEADERS.items()
+        for key, value in values.items()
     ]
-    forwarded = {
-        "header": {"key": "forwarded", "value": "host=%REQ(:AUTHORITY)%;proto=https"},
-        "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
-    }
+
+
+def _https(site: Site, edge: Path) -> dict[str, Any]:
+    routes = _routes()
+    local = {"name": "localhost", "domains": ["localhost", f"localhost:{site.edge.https_port}"], "routes": routes}
+    named = {"name": "site", "domains": ["*"], "routes": routes, "response_headers_to_add": _headers(HSTS)}
     return _filter(
         "http",
         "extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
@@ -218,10 +222,10 @@ def _https(site: Site, edge: Path) -> dict[str, Any]:
         http_filters=_http_filters(site, edge),
         route_config={
             "name": "site",
-            "response_headers_to_add": headers,
+            "response_headers_to_add": _headers(SECURITY_HEADERS),
             "response_headers_to_remove": ["x-powered-by"],
-            "request_headers_to_add": [forwarded],
-            "virtual_hosts": [{"name": "site", "domains": ["*"], "routes": _routes()}],
+            "request_headers_to_add": _headers({"forwarded": "host=%REQ(:AUTHORITY)%;proto=https"}),
+            "virtual_hosts": [local, named],
         },
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
 
 SERVICES = ("index", "archive", "edge")
 """In the order in which they start."""
+
+
+def workers() -> int:
+    """Give the number of Envoy's threads: a core each, four at most, because Orthanc needs the others."""
+    return max(1, min(4, len(os.sched_getaffinity(0))))
 
 
 @dataclass(frozen=True)
@@ -102,7 +108,7 @@ class Place:
         """Render every file; secrets and certificates must be there."""
         kept = secrets.read(self.state.secrets)
         wanted = rendering.files(self.site, self.base, layout.endpoints, self.pki, kept, layout.programs, users)
-        found = rendering.services(self.site, layout.endpoints, layout.programs, users, self.envoy_binary())
+        found = rendering.services(self.site, layout.endpoints, layout.programs, users, self.envoy_binary(), workers())
         root = accounts.is_root()
         return [*wanted, rendering.supervisor_file(layout.endpoints, found, layout.programs, root=root)]
 

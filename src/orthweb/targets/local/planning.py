@@ -15,6 +15,9 @@ from orthweb.targets.local.place import SERVICES, Layout, Place
 
 Item = File | Bundle
 
+FEW = 4
+"""Up to this many new files are named one by one."""
+
 
 def check_edge_ports(place: Place) -> None:
     """Refuse ports of the edge that somebody else has, or that this user may not have.
@@ -60,23 +63,35 @@ def plan(place: Place) -> list[PlanItem]:
 
 def new_secrets(names: Sequence[str]) -> list[PlanItem]:
     """Say which secrets are generated."""
-    return [PlanItem("create", f"secrets/{secrets.file_name(name)}", "generated, random") for name in names]
+    if not names:
+        return []
+    words = ", ".join(secrets.file_name(name).replace("-", " ") for name in names)
+    return [PlanItem("create", "secrets", f"generated: {words}")]
 
 
 def certificates(changes: Sequence[pki.Change]) -> list[PlanItem]:
     """Say which certificates are issued and renewed, and what a person should know of the others."""
-    actions: dict[str, Literal["create", "renew", "warn"]] = {"issue": "create", "renew": "renew", "keep": "warn"}
-    return [PlanItem(actions[change.action], f"certificate {change.name}", change.reason) for change in changes]
+    missing = [change.name for change in changes if change.action == "issue"]
+    items = [PlanItem("create", "certificates", f"issued: {', '.join(missing)}")] if missing else []
+    actions: dict[str, Literal["renew", "warn"]] = {"renew": "renew", "keep": "warn"}
+    others = [change for change in changes if change.action != "issue"]
+    return items + [PlanItem(actions[change.action], f"certificate {change.name}", change.reason) for change in others]
 
 
 def files(place: Place, differing: Sequence[Item]) -> list[PlanItem]:
-    """Say what of each file differs."""
-    items = []
+    """Say what of each file differs; files that are all new count as one thing."""
+    new, items = [], []
     for item in differing:
         path = item.folder if isinstance(item, Bundle) else item.path
-        exists = (path / "current").exists() if isinstance(item, Bundle) else path.exists()
         label = str(path.relative_to(place.state.root))
-        items.append(PlanItem("change" if exists else "create", label, inspection.difference(item)))
+        if (path / "current").exists() if isinstance(item, Bundle) else path.exists():
+            items.append(PlanItem("change", label, inspection.difference(item)))
+        else:
+            new.append(label)
+    if len(new) > FEW:
+        items.insert(0, PlanItem("create", "configuration", f"{len(new)} files for {', '.join(SERVICES)}"))
+    else:
+        items += [PlanItem("create", label, "not there yet") for label in new]
     return items
 
 

@@ -20,9 +20,9 @@ OLD_KEEP_ALIVE = 0.4
 
 
 def services(
-    site: Site, endpoints: LocalEndpoints, programs: Programs, accounts: Accounts, envoy_binary: Path
+    site: Site, endpoints: LocalEndpoints, programs: Programs, accounts: Accounts, envoy_binary: Path, workers: int = 2
 ) -> list[Service]:
-    """Give the three services of a local site."""
+    """Give the three services of a local site; `workers` is the number of Envoy's threads."""
     state = endpoints.state
     low = min(site.edge.https_port, site.edge.dicom_port) < 1024
     return [
@@ -52,7 +52,7 @@ def services(
             command=[
                 str(envoy_binary),
                 *("-c", str(state.edge / "envoy.json")),
-                *("--disable-hot-restart", "--concurrency", "2", "--log-level", "warning"),
+                *("--disable-hot-restart", "--concurrency", str(workers), "--log-level", "warning"),
             ],
             account=accounts.edge,
             stop_signal="TERM",
