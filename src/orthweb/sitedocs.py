@@ -45,8 +45,8 @@ aet = "RESEARCH"
     WorkedExample(
         "A department's archive",
         "The site has a name in DNS, a certificate that every workstation trusts already, and the ports that the "
-        "network team has opened (ports below 1024 need root). Because other machines reach it, peers that are not listed may "
-        "send images and nothing else; the scanner may send, and the workstation may query and retrieve too.",
+        "network team has opened (ports below 1024 need root). Because other machines reach it, peers that are not "
+        "listed may send images and nothing else; the scanner may send too, the workstation also query and retrieve.",
         """\
 name = "radiology"
 hostname = "pacs.example.org"
