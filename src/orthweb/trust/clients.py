@@ -70,9 +70,9 @@ def dcm4che(to: Connection) -> Instructions:
         "dcm4che",
         "dcm4che (Java)",
         (
-            Step("verify the connection (C-ECHO)", f"storescu {tls}"),
-            Step("send the files *.dcm of this folder (C-STORE)", f"storescu {tls} *.dcm"),
-            Step("list the studies (C-FIND)", f"findscu {tls} -L STUDY {_line(*attributes)}"),
+            Step("verify the connection (C-ECHO); in the folder bin of dcm4che", f"./storescu {tls}"),
+            Step("send the DICOM files of a folder (C-STORE)", f"./storescu {tls} FOLDER"),
+            Step("list the studies (C-FIND)", f"./findscu {tls} -L STUDY {_line(*attributes)}"),
         ),
     )
 

@@ -94,7 +94,10 @@ def export(folder: Path, site: Site, base: Path, out: Path) -> Connection:
     out = out.absolute()
     ca, trust_store = out / f"{site.name}-ca.pem", out / f"{site.name}-truststore.p12"
     try:
-        out.mkdir(mode=0o755, parents=True, exist_ok=True)
+        if not out.is_dir():
+            out.mkdir(parents=True)
+            # Whatever the umask: what lies here is for everybody.
+            out.chmod(0o755)
         pair.write_files({ca: (pem, 0o644), trust_store: (store, 0o644)})
     except OSError as error:
         raise UsageError(f"--out: {out}: {error.strerror}; should be a folder that can be written") from error
