@@ -26,7 +26,8 @@ def postgresql_conf(site: Site, endpoints: LocalEndpoints) -> str:
     settings: dict[str, object] = {
         "listen_addresses": "127.0.0.1",
         "port": endpoints.ports.index,
-        "unix_socket_directories": endpoints.index_run,
+        # A list: the quotation marks keep a comma in the path from separating two.
+        "unix_socket_directories": '"' + str(endpoints.index_run).replace('"', '""') + '"',
         "unix_socket_permissions": "0700",
         "max_connections": site.index.connections + RESERVED_CONNECTIONS,
         "password_encryption": "scram-sha-256",

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from orthweb.errors import UsageError
 from orthweb.render.endpoints import LocalEndpoints
+
+_UNWRITABLE = re.compile(r"\s[;#]|[\r\n]")
+"""What starts a comment or a new line there, even within quotation marks."""
 
 LOG_BYTES = "20MB"
 LOG_BACKUPS = 5
@@ -68,7 +73,12 @@ def _escaped(word: str) -> str:
 
 
 def configuration(services: Sequence[Service], endpoints: LocalEndpoints, setpriv: Path, *, root: bool) -> str:
-    """Give ``supervisord.conf`` for `services`."""
+    """Give ``supervisord.conf`` for `services`.
+
+    Raises
+    ------
+    UsageError : a path cannot be written there.
+    """
     logs = endpoints.state.logs
     sections: list[tuple[str, dict[str, object]]] = [
         ("unix_http_server", {"file": endpoints.supervisor_socket, "chmod": "0600"}),
@@ -131,6 +141,13 @@ def configuration(services: Sequence[Service], endpoints: LocalEndpoints, setpri
 
 
 def _section(name: str, values: Mapping[str, object]) -> str:
-    verbatim = {"command"}
-    lines = [f"{key}={value if key in verbatim else str(value).replace('%', '%%')}" for key, value in values.items()]
+    # supervisord expands ``%`` in the names of a program's logs twice (4.3).
+    percent = {"command": "%", "stdout_logfile": "%%%%", "stderr_logfile": "%%%%"}
+    lines = [f"{key}={str(value).replace('%', percent.get(key, '%%'))}" for key, value in values.items()]
+    for line in lines:
+        if _UNWRITABLE.search(line):
+            raise UsageError(
+                f"{line}: supervisord's configuration cannot hold this path",
+                "move the site file to a folder without line breaks, and without ; or # after a space",
+            )
     return "\n".join([f"[{name}]", *lines, ""])
