@@ -1,0 +1,178 @@
+"""Sites whose files are rendered in tests: the text for review, and files with real certificates for the programs."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from orthweb import pki, secrets, sitefile
+from orthweb.render import envoy, orthanc, postgresql, supervisor
+from orthweb.render.endpoints import LocalEndpoints, Ports
+from orthweb.render.orthanc import OrthancBuild, Plugin
+from orthweb.render.supervisor import Account, Service
+from orthweb.site import Site
+from orthweb.state import StateFolder
+from orthweb.targets.local import rendering
+from orthweb.targets.local.accounts import Accounts
+from orthweb.targets.local.deployment import Bundle, File
+from orthweb.targets.local.ports import egress_names
+from orthweb.targets.local.programs import Programs
+
+SITES = {
+    "default": "",
+    "hospital": """
+name = "st-mary"
+hostname = "pacs.st-mary.example"
+[edge]
+listen = ["192.0.2.10", "127.0.0.1"]
+max_body = "8GiB"
+max_associations = 200
+[tls]
+profile = "modern"
+certificate = "tls/pacs.pem"
+key = "tls/pacs.key"
+client_certificates = "required"
+[dicom]
+aet = "STMARY"
+[archive]
+overwrite = true
+[index]
+connections = 8
+[store]
+path = "/srv/dicom"
+[modalities.ct1]
+aet = "CT1"
+host = "ct1.st-mary.example"
+port = 2762
+[modalities.viewer]
+aet = "VIEWER"
+host = "192.0.2.77"
+port = 11112
+ca = "tls/viewer-ca.pem"
+allow = ["echo", "find", "move"]
+[modalities.old-us]
+aet = "OLD_US"
+host = "192.0.2.78"
+port = 104
+tls = false
+allow = ["echo", "store"]
+""",
+    "low-ports": """
+[edge]
+listen = ["0.0.0.0"]
+https_port = 443
+dicom_port = 104
+[tls]
+client_certificates = "optional"
+[dicom]
+unknown_peers = "none"
+""",
+    "ipv6": """
+hostname = "pacs.example.org"
+[edge]
+listen = ["::1", "2001:db8::10", "127.0.0.1"]
+""",
+}
+"""Case: its site file."""
+
+SECRETS = secrets.Secrets("admin-SECRET", "archive-SECRET", "index-SECRET", "OWCHECKAETITLE00")
+
+DEBIAN_12 = Programs(
+    OrthancBuild(
+        Path("/usr/sbin/Orthanc"),
+        (1, 10, 1),
+        tuple(
+            Plugin(name, Path(f"/usr/lib/orthanc/libOrthanc{name}.so.{version}"), version_numbers)
+            for name, version, version_numbers in (
+                ("PostgreSQLIndex", "4.0", (4, 0)),
+                ("DicomWeb", "1.7", (1, 7)),
+                ("Gdcm", "1.5", (1, 5)),
+            )
+        ),
+    ),
+    Path("/usr/lib/postgresql/15/bin"),
+    15,
+    Path("/opt/orthweb/envoy"),
+    Path("/usr/bin/setpriv"),
+)
+ROOT_ACCOUNTS = Accounts(
+    index=Account("postgres", 101, 111), archive=Account("orthanc", 102, 112), edge=Account("orthweb-edge", 103, 113)
+)
+USER_ACCOUNTS = Accounts(None, None, None)
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """The files of a local site whose site file lies in `base`."""
+
+    case: str
+    base: Path
+    programs: Programs = DEBIAN_12
+
+    @cached_property
+    def site(self) -> Site:
+        if "tls/" in SITES[self.case]:
+            _bring_certificates(self.base / "tls", "pacs.st-mary.example")
+        return sitefile.parse(SITES[self.case], self.base / "site.toml")[0]
+
+    @property
+    def accounts(self) -> Accounts:
+        return ROOT_ACCOUNTS if self.case == "low-ports" else USER_ACCOUNTS
+
+    @cached_property
+    def endpoints(self) -> LocalEndpoints:
+        state = StateFolder(self.base / ".orthweb")
+        egress = {name: 20011 + number for number, name in enumerate(egress_names(self.site))}
+        ports = Ports(archive_http=20001, archive_dicom=20002, index=20003, check=20004, egress=egress)
+        return LocalEndpoints(state, self.site.store.path or state.store, state.run, ports, SECRETS.check_aet)
+
+    @property
+    def services(self) -> list[Service]:
+        return rendering.services(self.site, self.endpoints, self.programs, self.accounts, self.programs.envoy)
+
+    def texts(self) -> dict[str, str]:
+        """Give what the pure functions write, by file name."""
+        certificates = 1 if self.site.tls.certificate or self.site.tls.profile == "modern" else 2
+        root = self.accounts.edge is not None
+        return {
+            "orthanc.json": orthanc.configuration(self.site, self.endpoints, self.programs.orthanc),
+            "envoy.json": envoy.bootstrap(self.site, self.endpoints, self.base, certificates=certificates),
+            "postgresql.conf": postgresql.postgresql_conf(self.site, self.endpoints),
+            "pg_hba.conf": postgresql.pg_hba_conf(),
+            "pg_ident.conf": postgresql.pg_ident_conf(("someone", "postgres")),
+            "supervisord.conf": supervisor.configuration(
+                self.services, self.endpoints, self.programs.setpriv, root=root
+            ),
+        }
+
+    def files(self) -> list[File | Bundle]:
+        """Give every file, with real certificates, which are made in the state folder."""
+        folder = self.endpoints.state.pki
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        pki.ensure(folder, self.site, self.base)
+        paths = pki.paths(folder, self.site, self.base)
+        return rendering.files(
+            self.site, self.base, self.endpoints, paths, SECRETS, self.programs, accounts=self.accounts
+        )
+
+    def put(self) -> None:
+        """Write every file, for the user who runs the tests."""
+        for item in self.files():
+            (item.folder if isinstance(item, Bundle) else item.path.parent).mkdir(parents=True, exist_ok=True)
+            item.put(None)
+
+
+def _bring_certificates(folder: Path, hostname: str) -> None:
+    """Make what a person brings: a certificate for the hostname with its chain, and a modality's CA."""
+    from orthweb.pki.issue import SERVER, Leaf, certificate_pem, key_pem, new_authority, new_leaf
+
+    now = datetime.datetime.now(datetime.UTC)
+    ca = new_authority("the hospital's CA", now)
+    leaf = new_leaf(Leaf(hostname, (hostname,), (SERVER,)), ca, now)
+    folder.mkdir(parents=True)
+    (folder / "pacs.pem").write_bytes(certificate_pem([leaf.certificate, ca.certificate]))
+    (folder / "pacs.key").write_bytes(key_pem(leaf.key))
+    (folder / "pacs.key").chmod(0o600)
+    (folder / "viewer-ca.pem").write_bytes(certificate_pem([ca.certificate]))
