@@ -31,13 +31,15 @@ class CertificatePair:
 class MoveDestination:
     """A C-MOVE destination that every site knows: the validation suite's own storage SCP.
 
-    The archive reaches it over TLS at ``host:port`` and trusts ``identity`` there.
+    The archive reaches it over TLS at ``host:port`` and trusts ``identity`` there. ``ca`` signed the certificate that
+    the archive shows; None means the CA that clients trust.
     """
 
     aet: str
     host: str
     port: int
     identity: CertificatePair
+    ca: Path | None = None
 
 
 @dataclass(frozen=True)
