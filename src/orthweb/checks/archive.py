@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from email.message import Message
 from typing import TYPE_CHECKING, Any
 
+import httpx
+
 from orthweb.checks.check import CheckFailed
 
 if TYPE_CHECKING:
-    import httpx
-
     from orthweb.access import Credentials
     from orthweb.checks.subject import Instance
 

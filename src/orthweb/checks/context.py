@@ -11,17 +11,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+import httpx
+
 from orthweb.checks import archive
 from orthweb.checks.check import CheckFailed, NotApplicable
 from orthweb.checks.once import Once
 from orthweb.checks.subject import BULK_INSTANCES, Instance, TestPatient, is_leftover, new_patient_id
+from orthweb.dicom.peer import Peer, Timeouts
+from orthweb.dicom.store import store
 
 if TYPE_CHECKING:
-    import httpx
-
-    from orthweb.access import SiteAccess
+    from orthweb.access import CertificatePair, SiteAccess
     from orthweb.checks.facts import HostFacts, IndexFacts, StoreFacts
-    from orthweb.dicom.peer import Peer
 
 CALLING_AET = "ORTHWEBCHECK"
 """What the checks call themselves where the site has no modality reserved for them."""
@@ -57,6 +58,7 @@ class Context:
         self.posted = Once(self._send_by_stow)
         self.http = Once(lambda: self.client())
         self.removed = Once(self._remove)
+        self.notes: dict[str, list[str]] = {}
         self._sending = threading.Lock()
         self._closed = False
         self._anything_sent = False
@@ -87,18 +89,18 @@ class Context:
             raise NotApplicable("the store is not a folder that can be read from here")
         return self.facts.store
 
-    def tls(self, *, alpn: Sequence[str] = ("http/1.1",)) -> ssl.SSLContext:
+    def tls(self, *, alpn: Sequence[str] = ("http/1.1",), client: CertificatePair | None = None) -> ssl.SSLContext:
         """Make a client's TLS context that trusts the site's CA alone and verifies the name."""
         context = ssl.create_default_context(cafile=self.access.ca)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if client is not None:
+            context.load_cert_chain(client.certificate, client.key)
         if alpn:
             context.set_alpn_protocols(list(alpn))
         return context
 
     def client(self, *, user: str | None = None, password: str | None = None, http2: bool = False) -> httpx.Client:
         """Make an HTTPS client: the administrator's login, or another, or (``user=""``) none."""
-        import httpx
-
         login = self.access.credentials
         auth = (
             None
@@ -116,8 +118,6 @@ class Context:
 
     def peer(self) -> Peer:
         """Give the archive as a DICOM peer, called by the AE title that the site keeps for its checks."""
-        from orthweb.dicom.peer import Peer, Timeouts
-
         destination = self.access.move_destination
         return Peer.of_site(
             self.access,
@@ -127,8 +127,6 @@ class Context:
 
     def _send_by_dicom(self) -> list[Instance]:
         """Send two slices with C-STORE."""
-        from orthweb.dicom.store import store
-
         instances = self.patient.slices("sent", 2)
         with self._opened():
             answers = list(store(self.peer(), [instance.dataset for instance in instances]))

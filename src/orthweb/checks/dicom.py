@@ -5,19 +5,29 @@ from __future__ import annotations
 import ssl
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from pynetdicom import AE, StoragePresentationContexts, evt
+
 from orthweb.checks import probe, strangers
 from orthweb.checks.check import CheckFailed, NotApplicable, check
 from orthweb.checks.subject import Instance, dataset_bytes
+from orthweb.dicom.echo import echo as c_echo
+from orthweb.dicom.errors import LostError, TlsError
+from orthweb.dicom.find import find as c_find
+from orthweb.dicom.get import get as c_get
+from orthweb.dicom.move import move as c_move
 
 if TYPE_CHECKING:
     from orthweb.access import CertificatePair, MoveDestination
     from orthweb.checks.context import Context
+
+SILENT = 3
+"""Silent connections opened at once: more than one, so that a server with two places is seen through too."""
 
 _LOGS = "see `orthweb logs archive` and `orthweb logs edge`"
 
@@ -47,9 +57,7 @@ def same_instances(sent: list[Instance], received: dict[str, bytes]) -> str:
 )
 def echo(context: Context) -> str:
     """Call C-ECHO (PS3.4 Annex A)."""
-    from orthweb.dicom.echo import echo as call
-
-    result = call(context.peer())
+    result = c_echo(context.peer())
     if result.tls_version is None:
         raise CheckFailed("the association is not encrypted")
     return f"success in {result.echo_seconds * 1000:.0f} ms over {result.tls_version} {result.cipher}"
@@ -75,16 +83,14 @@ def store(context: Context) -> str:
 )
 def find(context: Context) -> str:
     """Call C-FIND at study and instance level (PS3.4 Annex C)."""
-    from orthweb.dicom.find import find as call
-
     sent = context.sent()
-    studies = list(call(context.peer(), "study", {"PatientID": context.patient.patient_id, "StudyInstanceUID": ""}))
+    studies = list(c_find(context.peer(), "study", {"PatientID": context.patient.patient_id, "StudyInstanceUID": ""}))
     if any(str(study.get("PatientID", "")) != context.patient.patient_id for study in studies):
         raise CheckFailed("a query by patient ID also gave studies of other patients")
     if sent[0].study not in {str(study.get("StudyInstanceUID", "")) for study in studies}:
         raise CheckFailed(f"{len(studies)} studies match the test patient's ID; the stored one is not among them")
     keys = {"StudyInstanceUID": sent[0].study, "SeriesInstanceUID": sent[0].series}
-    found = {str(match.get("SOPInstanceUID", "")) for match in call(context.peer(), "instance", keys)}
+    found = {str(match.get("SOPInstanceUID", "")) for match in c_find(context.peer(), "instance", keys)}
     if found != {instance.sop_instance for instance in sent}:
         raise CheckFailed(f"{len(found)} instances match the series, {len(sent)} were stored")
     return f"study found by patient ID; {len(found)} of {len(sent)} instances in its series"
@@ -98,8 +104,6 @@ def find(context: Context) -> str:
 )
 def get(context: Context) -> str:
     """Call C-GET (PS3.4 Annex C.4.3)."""
-    from orthweb.dicom.get import get as call
-
     sent = context.sent()
     received: dict[str, bytes] = {}
     lock = threading.Lock()
@@ -108,7 +112,7 @@ def get(context: Context) -> str:
         with lock:
             received[uid] = content
 
-    result = call(context.peer(), {"StudyInstanceUID": sent[0].study}, receive)
+    result = c_get(context.peer(), {"StudyInstanceUID": sent[0].study}, receive)
     if result.failed:
         raise CheckFailed(f"{result.failed} of {result.expected} failed: {'; '.join(result.problems)}")
     return same_instances(sent, received)
@@ -122,16 +126,14 @@ def get(context: Context) -> str:
 )
 def move(context: Context) -> str:
     """Call C-MOVE (PS3.4 Annex C.4.2) to our own storage SCP."""
-    from orthweb.dicom.move import move as call
-
     destination = context.access.move_destination
     if destination is None:
         raise NotApplicable("the archive cannot reach the caller, so nothing can be moved here")
     sent = context.sent()
     received: dict[str, bytes] = {}
     versions: set[str] = set()
-    with storage_scp(destination, context.access.ca, received, versions):
-        result = call(context.peer(), {"StudyInstanceUID": sent[0].study}, destination.aet)
+    with storage_scp(destination, destination.ca or context.access.ca, received, versions):
+        result = c_move(context.peer(), {"StudyInstanceUID": sent[0].study}, destination.aet)
     if result.failed or result.status != 0x0000:
         raise CheckFailed(
             f"{result.completed} sent, {result.failed} failed, status 0x{result.status:04X}", "see `orthweb logs edge`"
@@ -150,7 +152,6 @@ def storage_scp(
     received : filled with SOP Instance UID -> DICOM file.
     versions : filled with the TLS versions of the associations.
     """
-    from pynetdicom import AE, StoragePresentationContexts, evt
 
     def on_store(event: Any) -> int:
         received[str(event.request.AffectedSOPInstanceUID)] = event.encoded_dataset()
@@ -249,16 +250,30 @@ def _connects(context: Context, pair: CertificatePair | None) -> str | None:
     ------
     PeerError : it failed for a reason that is no refusal (nothing listens, no answer).
     """
-    from orthweb.dicom.echo import echo as call
-    from orthweb.dicom.errors import LostError, TlsError
-
     peer = context.peer()
     assert peer.tls is not None
     try:
-        call(replace(peer, tls=replace(peer.tls, certificate=pair)))
+        c_echo(replace(peer, tls=replace(peer.tls, certificate=pair)))
     except (TlsError, LostError) as refusal:
         return refusal.message
     return None
 
 
-CHECKS = (echo, store, find, get, move, plaintext, wrong_ca, client_certificates)
+@check(
+    "dicom.silent_peer",
+    "Silent peers do not block",
+    "While a peer keeps connections open and says nothing, another one is served at once",
+    hint="the edge must not open a connection to the archive before the peer has spoken: `orthweb up` renders it so",
+)
+def silent_peer(context: Context) -> str:
+    """Open TLS sessions without an association request, then call C-ECHO beside them."""
+    with ExitStack() as silent:
+        for _ in range(SILENT):
+            opened = silent.enter_context(probe.connection(context.access.host, context.access.dicom_port))
+            tls = context.tls(alpn=(), client=context.access.client)
+            silent.enter_context(tls.wrap_socket(opened, server_hostname=context.access.host))
+        result = c_echo(context.peer())
+    return f"C-ECHO in {result.association_seconds + result.echo_seconds:.2f} s beside {SILENT} silent connections"
+
+
+CHECKS = (echo, store, find, get, move, plaintext, wrong_ca, client_certificates, silent_peer)

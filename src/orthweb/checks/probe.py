@@ -8,6 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from pynetdicom.pdu import A_ASSOCIATE_RQ
+from pynetdicom.pdu_primitives import A_ASSOCIATE, ImplementationClassUIDNotification, MaximumLengthNotification
+from pynetdicom.presentation import build_context
+
 from orthweb.checks.check import CheckFailed
 
 PATIENCE = 5.0
@@ -90,10 +94,6 @@ def plaintext_answer(host: str, port: int, question: bytes) -> bytes:
 
 def association_request(called: str, calling: str) -> bytes:
     """Make an A-ASSOCIATE-RQ for Verification (PS3.8 9.3.2), as a client without TLS would send it."""
-    from pynetdicom.pdu import A_ASSOCIATE_RQ
-    from pynetdicom.pdu_primitives import A_ASSOCIATE, ImplementationClassUIDNotification, MaximumLengthNotification
-    from pynetdicom.presentation import build_context
-
     primitive = A_ASSOCIATE()
     primitive.application_context_name = "1.2.840.10008.3.1.1.1"
     primitive.calling_ae_title = calling

@@ -10,10 +10,10 @@ import re
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset
+
+from orthweb.dicom import phantom
 
 PATIENT_NAME = "ORTHWEB^VALIDATION"
 PREFIX = "ORTHWEB-VALIDATION-"
@@ -101,22 +101,16 @@ class TestPatient:
 
     def slices(self, purpose: str, count: int, size: int = SLICE_BYTES) -> list[Instance]:
         """Make CT slices of one series; each purpose has a study of its own."""
-        from orthweb.dicom import phantom
-
         study = phantom.PhantomStudy(f"{self.patient_id} {purpose}", PATIENT_NAME, self.patient_id)
         return [_instance(study.slice(number, size=size)) for number in range(1, count + 1)]
 
     def multiframe(self, purpose: str) -> Instance:
         """Make an image of two frames."""
-        from orthweb.dicom import phantom
-
         study = phantom.PhantomStudy(f"{self.patient_id} {purpose}", PATIENT_NAME, self.patient_id)
         return _instance(study.multiframe(1, size=2 * 512 * 512 * 2))
 
 
 def _instance(dataset: Dataset) -> Instance:
-    from orthweb.dicom import phantom
-
     return Instance(dataset, phantom.encode(dataset))
 
 

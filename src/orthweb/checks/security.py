@@ -1,0 +1,406 @@
+"""Group ``security``: what can be reached, who can read what, and what must appear nowhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import ssl
+import stat
+import time
+from collections.abc import Iterator
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+
+from orthweb.checks import probe
+from orthweb.checks.check import CheckFailed, NotApplicable, check
+from orthweb.checks.subject import PATIENT_NAME
+
+if TYPE_CHECKING:
+    from orthweb.checks.context import Context
+    from orthweb.checks.facts import HostFacts, InternalPort
+
+_UP = "`orthweb up` sets modes and configuration right; if it does not, say so to the site's administrator"
+_ROTATE = "change the secret (delete its file in the state folder's secrets, then `orthweb up`) and remove the copy"
+_KEY = b"PRIVATE KEY-----"
+_LOG_TAIL = 16 * 1024**2
+_SMALL = 256 * 1024
+_FLUSHED = 15.0
+"""Seconds within which the edge must have written a request to its log."""
+
+
+# --- reachability -----------------------------------------------------------------------------------------------------
+
+
+def other_addresses() -> list[str]:
+    """List this machine's addresses that are not loopback, without link-local ones."""
+    found = []
+    for entries in psutil.net_if_addrs().values():
+        for entry in entries:
+            if entry.family in (socket.AF_INET, socket.AF_INET6) and "%" not in entry.address:
+                address = ip_address(entry.address)
+                if not (address.is_loopback or address.is_link_local or address.is_unspecified):
+                    found.append(str(address))
+    return found
+
+
+@check(
+    "security.reach",
+    "Nothing but the edge reachable",
+    "From another address of this machine each internal port refuses: no connection, no data, no association",
+    hint="run `orthweb up`: the archive must refuse remote access and demand mutual TLS",
+)
+def reach(context: Context) -> str:
+    """Knock at each internal port from each address that is not loopback."""
+    facts = context.facts
+    addresses = other_addresses()
+    if not addresses:
+        raise NotApplicable("this machine has no address but loopback")
+    seen: dict[str, dict[str, None]] = {}
+    for port in facts.internal_ports:
+        for address in addresses:
+            seen.setdefault(port.name, {})[_knock(context, port, address)] = None
+    for address in addresses:
+        for public in (context.access.https_port, context.access.dicom_port):
+            if not _listens_on(facts, address) and _open(address, public):
+                raise CheckFailed(f"{address}:{public} is open, though edge.listen does not name it")
+    details = ", ".join(f"{name}: {' / '.join(what)}" for name, what in seen.items())
+    return f"{len(addresses)} addresses; {details}"
+
+
+def _listens_on(facts: HostFacts, address: str) -> bool:
+    wanted = [ip_address(name) for name in facts.listen]
+    own = ip_address(address)
+    return own in wanted or any(name.is_unspecified and name.version in (own.version, 6) for name in wanted)
+
+
+def _open(address: str, port: int) -> bool:
+    try:
+        socket.create_connection((address, port), timeout=2).close()
+    except OSError:
+        return False
+    return True
+
+
+def _knock(context: Context, port: InternalPort, address: str) -> str:
+    if not _open(address, port.port):
+        return "no connection"
+    if port.kind == "http":
+        return _knock_http(port, address)
+    if port.kind == "dicom":
+        return _knock_dicom(context, port, address)
+    raise CheckFailed(f"{port.name} is open on {address}:{port.port}")
+
+
+def _knock_http(port: InternalPort, address: str) -> str:
+    host = f"[{address}]" if ":" in address else address
+    question = f"GET /patients HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()
+    answer = probe.plaintext_answer(address, port.port, question)
+    status = answer.split(b" ", 2)[1].decode() if answer.startswith(b"HTTP/1.") else ""
+    if status and status not in ("401", "403"):
+        raise CheckFailed(f"{port.name} on {address}:{port.port} answers {status} to a stranger")
+    return f"HTTP {status}" if status else "no answer"
+
+
+def _knock_dicom(context: Context, port: InternalPort, address: str) -> str:
+    request = probe.association_request(context.access.aet, "STRANGER")
+    answer = probe.plaintext_answer(address, port.port, request)
+    if answer and answer[0] in probe.DICOM_ANSWERS:
+        raise CheckFailed(f"{port.name} on {address}:{port.port} {probe.DICOM_ANSWERS[answer[0]]} without TLS")
+    # The inner certificate is of no interest here: only whether a stranger without a certificate gets in.
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    tls.check_hostname = False
+    tls.verify_mode = ssl.CERT_NONE
+    try:
+        with probe.connection(address, port.port) as plain, tls.wrap_socket(plain) as secure:
+            secure.sendall(request)
+            first = secure.recv(1)
+    except OSError:
+        first = b""
+    if first and first[0] in probe.DICOM_ANSWERS:
+        raise CheckFailed(f"{port.name} on {address}:{port.port} {probe.DICOM_ANSWERS[first[0]]} without a certificate")
+    return "refuses plain DICOM and TLS without the edge's certificate"
+
+
+@check(
+    "security.listeners",
+    "Listening sockets",
+    "The services listen on the edge's ports, on known internal ports and on loopback, and nowhere else",
+    hint=_UP,
+)
+def listeners(context: Context) -> str:
+    """List the listening TCP sockets of the services' processes and their children."""
+    facts = context.facts
+    public = {context.access.https_port, context.access.dicom_port}
+    internal = {port.port for port in facts.internal_ports if port.kind in ("http", "dicom")}
+    seen: set[tuple[str, int]] = set()
+    for service in facts.services:
+        if service.pid is None:
+            raise CheckFailed(f"{service.name} does not run", "`orthweb up`")
+        main = psutil.Process(service.pid)
+        try:
+            for process in [main, *main.children(recursive=True)]:
+                seen |= _listening(process)
+        except psutil.AccessDenied:
+            raise NotApplicable(f"the sockets of {service.name} can be seen by its own user and root alone") from None
+    if not public <= {port for _, port in seen}:
+        raise CheckFailed("no service of the site listens on the edge's ports: another program does")
+    for address, port in sorted(seen):
+        where = ip_address(address)
+        if not (where.is_loopback or port in internal or (port in public and _listens_on(facts, address))):
+            raise CheckFailed(f"{address}:{port} is neither the edge's nor loopback")
+    return f"{len(seen)} sockets: the edge's, known internal ones, loopback"
+
+
+def _listening(process: psutil.Process) -> set[tuple[str, int]]:
+    try:
+        entries = process.net_connections(kind="tcp")
+    except psutil.NoSuchProcess:
+        # PostgreSQL's processes come and go.
+        return set()
+    return {(entry.laddr.ip, entry.laddr.port) for entry in entries if entry.status == psutil.CONN_LISTEN}
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+@check(
+    "security.secret_files",
+    "Secrets' file modes",
+    "Generated passwords and private keys are open to their owner alone",
+    hint="chmod 600 on the file, 700 on the folder of secrets; `orthweb up` does it too",
+)
+def secret_files(context: Context) -> str:
+    """Look at the modes of the secrets' folder, all files in it, and all private keys that are known."""
+    facts = context.facts
+    files = [path for path in sorted(facts.secrets.iterdir()) if path.is_file()]
+    if not files:
+        raise CheckFailed(f"{facts.secrets.name}: no secrets there")
+    everything = [facts.secrets, *files, *(path for path in facts.private if path.exists())]
+    for path in everything:
+        bits = stat.S_IMODE(path.stat().st_mode)
+        if bits & 0o077:
+            raise CheckFailed(f"{_below(facts, path)}: mode {bits:04o}")
+    return f"{len(everything) - 1} files and their folder"
+
+
+@check(
+    "security.state_folder",
+    "State folder",
+    "Nobody but its owner may list or write the state folder, and other users find no file in it that they may read",
+    hint="chmod go-rw on the state folder; `orthweb up` sets all modes right",
+)
+def state_folder(context: Context) -> str:
+    """Walk as another user would: only where the modes let one pass."""
+    facts = context.facts
+    bits = stat.S_IMODE(facts.state.stat().st_mode)
+    if bits & 0o066:
+        raise CheckFailed(f"the state folder has mode {bits:04o}")
+    found = list(_open_to_others(facts.state))
+    if found:
+        raise CheckFailed(
+            f"others may read {_below(facts, found[0])}" + (f" and {len(found) - 1} more" if found[1:] else "")
+        )
+    return f"mode {bits:04o}, no file open to others"
+
+
+def _open_to_others(folder: Path) -> Iterator[Path]:
+    """List files that group or others may read and can reach."""
+    try:
+        if not stat.S_IMODE(folder.stat().st_mode) & 0o011:
+            return
+        entries = sorted(folder.iterdir())
+    except PermissionError:
+        return
+    for path in entries:
+        state = path.lstat()
+        if stat.S_ISDIR(state.st_mode):
+            yield from _open_to_others(path)
+        elif stat.S_ISREG(state.st_mode) and stat.S_IMODE(state.st_mode) & 0o044:
+            yield path
+
+
+def _below(facts: HostFacts, path: Path) -> str:
+    try:
+        return str(path.relative_to(facts.state))
+    except ValueError:
+        return path.name
+
+
+@check(
+    "security.configuration",
+    "No secret in configuration",
+    "Passwords are in files of their own: no rendered configuration of a service has one in it",
+    hint=_ROTATE,
+)
+def configuration(context: Context) -> str:
+    """Look for the passwords' values in all small files outside the places that hold secrets."""
+    facts = context.facts
+    values = _secret_values(context)
+    holders = {path.resolve() for path in facts.private}
+    apart = {facts.secrets, facts.logs, *((facts.store.path,) if facts.store else ())}
+    looked_at = 0
+    for path in _small_files(facts.state, apart):
+        if path.resolve() in holders:
+            continue
+        looked_at += 1
+        content = path.read_bytes()
+        for name, value in values.items():
+            if value in content:
+                raise CheckFailed(f"{_below(facts, path)} contains the secret {name}")
+    if not looked_at:
+        raise CheckFailed("no configuration file could be read")
+    return f"{len(values)} secrets in none of {looked_at} files"
+
+
+def _small_files(folder: Path, apart: set[Path]) -> Iterator[Path]:
+    """List readable small files; a PostgreSQL data directory is left out (roles' passwords are hashes there)."""
+    try:
+        entries = sorted(folder.iterdir())
+    except PermissionError:
+        return
+    if any(entry.name == "PG_VERSION" for entry in entries):
+        return
+    for path in entries:
+        if path in apart or path.is_symlink():
+            continue
+        if path.is_dir():
+            yield from _small_files(path, apart)
+        elif path.is_file() and path.stat().st_size <= _SMALL and os.access(path, os.R_OK):
+            yield path
+
+
+def _secret_values(context: Context) -> dict[str, bytes]:
+    """Read all generated secrets; AE titles are names that peers call each other by."""
+    values = {"administrator's password": context.access.credentials.password.encode()}
+    for path in sorted(context.facts.secrets.iterdir()):
+        if path.is_file() and not path.name.endswith("aet"):
+            value = path.read_bytes().strip()
+            if len(value) >= 8:
+                values[path.name] = value
+    return values
+
+
+# --- processes --------------------------------------------------------------------------------------------------------
+
+
+@check(
+    "security.processes",
+    "No secret in processes",
+    "No process of this machine has a password or private key of the site in its arguments or environment",
+    hint=_ROTATE,
+)
+def processes(context: Context) -> str:
+    """Look into ``/proc/*/cmdline`` and ``/proc/*/environ``, as far as this user may."""
+    values = _secret_values(context) | {"private key": _KEY}
+    looked_at = closed = 0
+    services = {service.pid for service in context.facts.services}
+    for process in psutil.process_iter():
+        try:
+            name = process.name()
+            texts = {"arguments": Path(f"/proc/{process.pid}/cmdline").read_bytes()}
+            texts["environment"] = Path(f"/proc/{process.pid}/environ").read_bytes()
+        except (psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
+            continue
+        except (psutil.AccessDenied, PermissionError):
+            if process.pid in services:
+                raise NotApplicable(
+                    "the services' environments can be seen by their own users and root alone"
+                ) from None
+            closed += 1
+            continue
+        looked_at += 1
+        for place, text in texts.items():
+            for secret, value in values.items():
+                if value in text:
+                    raise CheckFailed(f"process {process.pid} ({name}) has the secret {secret} in its {place}")
+    return f"{looked_at} processes" + (f", {closed} of other users not visible" if closed else "")
+
+
+# --- logs -------------------------------------------------------------------------------------------------------------
+
+
+def _marked_request(context: Context) -> str:
+    """Make a request whose path is this run's own and whose query is a patient's."""
+    instance = context.sent()[0]
+    query = {"PatientID": context.patient.patient_id, "PatientName": PATIENT_NAME}
+    context.http().get(f"/dicom-web/studies/{instance.study}/series", params=query)
+    return instance.study
+
+
+@check(
+    "security.access_log",
+    "Access log without patient data",
+    "The edge's access log has this run's requests, and in it neither query strings nor the test patient's name or ID",
+    hint="the access log's format must say %PATH(NQ)%: `orthweb up` renders it",
+    prepare=_marked_request,
+)
+def access_log(context: Context) -> str:
+    """Wait until the marked request is logged; then look at every line."""
+    path = context.facts.access_log
+    if path is None:
+        raise NotApplicable("the edge's access log is not kept in a file here")
+    marker = context.sent()[0].study.encode()
+    end = time.monotonic() + _FLUSHED
+    while marker not in (content := _tail(path)):
+        if time.monotonic() > end:
+            raise CheckFailed("a request of this run is not in the access log", "see `orthweb logs edge`")
+        time.sleep(0.1)
+    _no_patient(context, path.name, content)
+    queries = lines = 0
+    for line in content.splitlines():
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        lines += 1
+        queries += "?" in str(entry.get("path", ""))
+    if not lines:
+        raise CheckFailed("the access log is not one JSON object a line")
+    if queries:
+        raise CheckFailed(f"{queries} of {lines} lines have a query string")
+    return f"{lines} lines, none with a query string or the test patient"
+
+
+def _tail(path: Path) -> bytes:
+    """Read a log's end; it may have been rotated away a moment ago."""
+    try:
+        with path.open("rb") as stream:
+            stream.seek(max(0, path.stat().st_size - _LOG_TAIL))
+            return stream.read()
+    except FileNotFoundError:
+        return b""
+
+
+def _no_patient(context: Context, name: str, content: bytes) -> None:
+    for what, value in (("ID", context.patient.patient_id), ("name", PATIENT_NAME)):
+        if value.encode() in content:
+            raise CheckFailed(f"{name} has the test patient's {what} in it")
+
+
+@check(
+    "security.logs",
+    "Logs without patient data or secrets",
+    "No log of a service has the test patient's name or ID, a password or a private key in it",
+    hint=f"the services' log levels and formats are not what orthweb renders: `orthweb up`; {_ROTATE}",
+    prepare=_marked_request,
+)
+def logs(context: Context) -> str:
+    """Look at the end of every log."""
+    values = _secret_values(context) | {"private key": _KEY}
+    files = [path for path in sorted(context.facts.logs.rglob("*")) if path.is_file()]
+    if not files:
+        raise CheckFailed("there are no logs")
+    for path in files:
+        content = _tail(path)
+        _no_patient(context, path.name, content)
+        for name, value in values.items():
+            if value in content:
+                raise CheckFailed(f"{path.name} has the secret {name} in it")
+    return f"{len(files)} logs"
+
+
+CHECKS = (reach, listeners, secret_files, state_folder, configuration, processes, access_log, logs)
