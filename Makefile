@@ -51,7 +51,7 @@ lint:
 bench: ## Measure this machine: cold start, ingest, retrieve, memory
 	@scripts/packages test
 	@scripts/venv dev
-	@$(BIN)/python benchmarks/run.py
+	@$(BIN)/python -m benchmarks.run
 
 lock: ## Write the lock files anew from pyproject.toml (the newest versions it allows)
 	@[ -x $(UV) ] || { "$$(scripts/venv find)" -m venv .lock-venv && .lock-venv/bin/pip install -q uv==$(UV_VERSION); }
