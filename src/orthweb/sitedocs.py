@@ -112,6 +112,8 @@ valid site: HTTPS on port 8443 and DICOM TLS on port 11112, for this machine alo
 - `orthweb init` writes a file in which every key stands as a comment, with its meaning and its default;
   `orthweb init --set edge.https_port=9443` sets keys on the way.
 - `orthweb config` shows the values in force and where each comes from.
+  `--json` prints `site_file`, whether it `exists`, and `settings`: a list of `key`, `value` (sizes in bytes), `origin`
+  (`default`, or a place such as `site.toml:12`) and `derived` (how the value follows from others, or `null`).
 - `orthweb plan` shows what a change would do; `orthweb up` does it.
 - `orthweb --site PATH ...`, or the environment variable `ORTHWEB_SITE`, names another file than `site.toml` in the
   current folder.

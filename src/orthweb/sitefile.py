@@ -56,7 +56,10 @@ _TOML_ADVICE: Final = (
     ("Cannot overwrite a value", "this key is here for the second time"),
     ("Cannot declare", "this table is here for the second time"),
     ("Cannot mutate immutable namespace", "this table is here for the second time"),
-    ("Expected newline or end of document after a statement", "nothing more may follow on this line"),
+    (
+        "Expected newline or end of document after a statement",
+        "nothing more may follow here; text needs quotation marks",
+    ),
     ("Unterminated string", "the text has no closing quotation mark"),
     ("Illegal character '\\n'", "the text has no closing quotation mark on this line"),
     ("Exceeds the limit", "a number is far too long"),

@@ -216,7 +216,7 @@ def test_problem_when_value_is_long_or_odd_then_short_and_harmless(folder: Path)
         ("[edge]\n[edge]", "2:6: not TOML: this table is here for the second time"),
         ('name = "foo', " not TOML: the text has no closing quotation mark (at the end of the file)"),
         ('name = "foo\nx', "1:12: not TOML: the text has no closing quotation mark on this line"),
-        ("name = 'a' 'b'", "1:12: not TOML: nothing more may follow on this line"),
+        ("name = 'a' 'b'", "1:12: not TOML: nothing more may follow here; text needs quotation marks"),
         ("[edge]\nlisten = ['a'", ' not TOML: the list has no closing "]" (at the end of the file)'),
         ("[edge]\nhttps_port = " + "9" * 5000, " not TOML: a number is far too long"),
         ("name = " + "[" * 3000, " lists or tables are nested too deeply"),
