@@ -60,6 +60,25 @@ public class Client {
 """
 
 
+PROGRAMS = {
+    "dcmtk": ("echoscu", "storescu", "findscu"),
+    "server": ("echoscu",),
+    "curl": ("curl",),
+    "java": ("java",),
+    "keytool": ("keytool",),
+    "openssl": ("openssl",),
+    "chromium": ("chromium", "certutil"),
+}
+"""What each group of tests (the word after ``test_``) runs."""
+
+
+@pytest.fixture(autouse=True)
+def programs(request: pytest.FixtureRequest, program: Callable[[str], Path]) -> None:
+    """Have the foreign programs of a test, or leave it out."""
+    for name in PROGRAMS.get(request.node.name.split("_")[1], ()):
+        program(name)
+
+
 @dataclass
 class Place:
     """A site's PKI and the folder that its exports were written to."""
@@ -416,3 +435,26 @@ def test_openssl_when_strict_then_it_accepts_every_server_certificate(tmp_path: 
             text=True,
         )
         assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("kinds", [("edge-rsa",), ("edge-ecdsa",)], ids="+".join)
+def test_chromium_when_the_printed_import_was_run_then_it_shows_the_site(
+    place: Place, tmp_path: Path, kinds: tuple[str, ...]
+) -> None:
+    environment = {**os.environ, "HOME": str(tmp_path)}
+    browse = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"]
+    with web(server_context(place, kinds, modern=False, required=False)) as port:
+
+        def page() -> str:
+            url = f"https://localhost:{port}/healthz"
+            return subprocess.run([*browse, url], env=environment, capture_output=True, text=True, timeout=60).stdout
+
+        assert ">ok<" not in page()
+        (step,) = [
+            step for step in trust.instructions(place.connection, "chrome")[0].steps if "nssdb" in f"{step.command}"
+        ]
+        imported = subprocess.run(
+            ["bash", "-c", str(step.command)], cwd=place.connection.ca.parent, env=environment, timeout=30, check=False
+        )
+        assert imported.returncode == 0
+        assert ">ok<" in page()

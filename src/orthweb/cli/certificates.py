@@ -49,7 +49,7 @@ def renew(as_json: AsJson = False) -> None:
     """Renew all certificates (not the CAs) of a running site; open associations go on."""
     from orthweb.targets import open_site
 
-    changes = open_site(console.settings.site_file).renew_certificates()
+    changes = open_site(console.settings.site_file).renew_certificates(console.note)
     if as_json:
         console.facts(
             [
@@ -61,7 +61,7 @@ def renew(as_json: AsJson = False) -> None:
     for one in changes:
         verb = {"issue": "issued", "renew": "renewed", "keep": "kept"}[one.action]
         console.out(f"{one.name}: {verb}, valid until {one.not_after:%Y-%m-%d} ({one.reason})")
-    console.note("no association was dropped: open ones go on, new ones see the new certificates")
+    console.note("associations that were open go on; new ones see the new certificates")
 
 
 @program.command()
