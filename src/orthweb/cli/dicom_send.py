@@ -41,6 +41,7 @@ JOURNAL = "sent.sqlite"
 """The journal's file name in the state folder."""
 
 _LINE_EVERY = 5.0
+_QUIET_LINE_EVERY = 60.0
 _NAMES_SHOWN = 5
 
 
@@ -230,12 +231,13 @@ def progress(instances: list[Instance]) -> Iterator[Callable[[Summary], None]]:
                 task, completed=done(summary), rate=rate(summary, time.monotonic() - started)
             )
         return
-    last = [started]
+    last = [started, 0.0]
 
     def line(summary: Summary) -> None:
         now = time.monotonic()
-        if now - last[0] >= _LINE_EVERY:
-            last[0] = now
+        # Without progress a line a minute is enough to show that it still tries.
+        if now - last[0] >= (_LINE_EVERY if done(summary) != last[1] else _QUIET_LINE_EVERY):
+            last[:] = now, done(summary)
             left = (total - done(summary)) / summary.sent * (now - started) if summary.sent else None
             remaining = f", about {left:.0f} s left" if left is not None else ""
             console.note(f"{done(summary)}/{total}  {rate(summary, now - started)}{remaining}")

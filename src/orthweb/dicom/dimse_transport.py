@@ -12,7 +12,8 @@ from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom.dsutils import encode
 
-from orthweb.dicom.instance import Instance, skip
+from orthweb.dicom.instance import Instance
+from orthweb.dicom.integrity import whole
 from orthweb.dicom.peer import Peer
 from orthweb.dicom.status import category, describe
 from orthweb.dicom.transport import Answer, Group
@@ -101,8 +102,7 @@ class DimseChannel:
         association = self._association
         exact = (instance.sop_class, instance.transfer_syntax)
         if exact in association.accepted:
-            with instance.source.open() as file:
-                skip(file, instance.offset)
+            with whole(instance) as file:
                 status, comment = association.store(
                     instance.sop_class, instance.sop_instance, instance.transfer_syntax, file, instance.length
                 )

@@ -312,6 +312,7 @@ class Sender:
                         self.summary.refused[f"given up after {ATTEMPTS} attempts: {error.message}"].append(
                             str(instance.source)
                         )
+                        self._trouble_since = None
                         self._settled()
                         continue
                 self._queue_of(group).append(instance)

@@ -23,6 +23,7 @@ from pynetdicom.dsutils import encode_file_meta
 from orthweb.access import Credentials, SiteAccess
 from orthweb.dicom.errors import LostError, PeerError, RejectedError, TimedOutError, TlsError, UnreachableError
 from orthweb.dicom.instance import ChangedError, Instance
+from orthweb.dicom.integrity import whole
 from orthweb.dicom.peer import TlsOptions
 from orthweb.dicom.status import category, describe
 from orthweb.dicom.transport import Answer, Group
@@ -246,15 +247,11 @@ def _first(item: dict[str, Any], tag: str) -> object:
 
 
 def _problem(instance: Instance) -> str | None:
-    if instance.source.member is not None:
-        return None
     try:
-        status = instance.source.path.stat()
-        with instance.source.open():
-            pass
+        with whole(instance):
+            return None
     except OSError as error:
         return error.strerror or str(error)
-    return None if status.st_size == instance.source.size else "the file has changed since it was found"
 
 
 def _head(instance: Instance) -> bytes:
