@@ -66,6 +66,7 @@ def _clear_leftovers(place: Place, report: Report) -> None:
     if left:
         report(f"ending {len(left)} processes of an earlier run whose supervisor is gone")
         supervision.end(left)
+    database.forget_dead_server(place.data, place.run / "index")
 
 
 def _make(place: Place, layout: Layout, was_running: bool, report: Report) -> list[PlanItem]:
@@ -169,7 +170,8 @@ def apply(place: Place, differing: Sequence[File | Bundle], report: Report) -> l
         place.supervisor.signal("index", signal.SIGHUP)
     if wanted:
         report(f"restarting {', '.join(wanted)}")
-        place.supervisor.stop(*wanted)
+        # Orthanc does not end while an association is open, however long nothing is said: the edge has to end them.
+        place.supervisor.stop(*dict.fromkeys(("edge", *wanted)) if "archive" in wanted else wanted)
         done += [PlanItem("restart", name, why) for name, why in wanted.items()]
     for name in SERVICES:
         place.supervisor.start(name)

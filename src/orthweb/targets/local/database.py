@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+
+import psutil
 
 from orthweb.errors import OrthwebError
 from orthweb.render.postgresql import DATABASE, ROLE, SUPERUSER
@@ -61,6 +64,26 @@ def create(programs: Programs, account: Account | None, data: Path, password: st
 def set_password(programs: Programs, account: Account | None, data: Path, password: str) -> None:
     """Give the archive's role a new password while PostgreSQL does not run."""
     _run(programs, account, _single(programs, data), f"ALTER ROLE {ROLE} PASSWORD '{password}'\n")
+
+
+def forget_dead_server(data: Path, sockets: Path) -> None:
+    """Remove the lock files of a server that is gone, when another process has its number now.
+
+    After a restart of the machine a process id belongs to anybody. PostgreSQL takes any living process of its own
+    user for the server that holds the lock, and refuses to start. To be called when no server of ours runs.
+    """
+    for lock in (data / "postmaster.pid", *sockets.glob(".s.PGSQL.*.lock")):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            pid = int(lock.read_text().splitlines()[0])
+            if psutil.pid_exists(pid) and not _is_server(pid):
+                lock.unlink()
+
+
+def _is_server(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).name() == "postgres"
+    except psutil.NoSuchProcess:
+        return False
 
 
 def is_complete(data: Path) -> bool:
