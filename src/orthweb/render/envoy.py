@@ -18,6 +18,13 @@ CLOSED = "/tools/(execute-script|shutdown|reset)(/.*)?"
 READ_ONLY = "/tools/log-level(-.*)?"
 """Reading is harmless; a verbose log would carry patient data."""
 
+DOTTED = "(.*/)?[^/]*[.](/.*)?"
+"""A segment that ends with a dot. Orthanc's web server drops it: ``/tools/reset.`` would be ``/tools/reset``."""
+
+METHOD_HEADER = "x-http-method-override"
+METHOD_ARGUMENT = "(?i)[^?]*[?](.*&)?" + "".join(f"({letter}|%{ord(letter):02x})" for letter in "_method") + "([=&].*)?"
+"""Orthanc takes ``GET /studies/...?_method=delete`` for a DELETE, which any page could link to."""
+
 HEALTH_ANSWER = """
 function envoy_on_response(handle)
   local ready = handle:headers():get(":status") == "200"
@@ -128,7 +135,13 @@ def _routes() -> list[dict[str, Any]]:
         ],
     }
     writing = [{"name": ":method", "string_match": {"safe_regex": {"regex": "GET|HEAD"}}, "invert_match": True}]
+    other_method = {
+        "prefix": "/",
+        "headers": [{"name": ":path", "string_match": {"safe_regex": {"regex": METHOD_ARGUMENT}}}],
+    }
     return [
+        _refuse({"safe_regex": {"regex": DOTTED}}, 400, "No part of a path may end with a dot."),
+        _refuse(other_method, 400, "The argument _method is refused: use the method itself."),
         healthy,
         _refuse({"safe_regex": {"regex": CLOSED}}, 403, "This endpoint is closed."),
         _refuse({"safe_regex": {"regex": READ_ONLY}, "headers": writing}, 403, "This endpoint is read-only."),
@@ -186,6 +199,19 @@ def _https(site: Site, edge: Path) -> dict[str, Any]:
     routes = _routes()
     local = {"name": "localhost", "domains": ["localhost", f"localhost:{site.edge.https_port}"], "routes": routes}
     named = {"name": "site", "domains": ["*"], "routes": routes, "response_headers_to_add": _headers(HSTS)}
+    realm = {
+        # Envoy's own names the whole address: browsers would ask for the password again at every other one.
+        "header": {"key": "www-authenticate", "value": f'Basic realm="{site.name}", charset="UTF-8"'},
+        "append_action": "OVERWRITE_IF_EXISTS",
+    }
+    refused = {
+        "filter": {
+            "status_code_filter": {
+                "comparison": {"op": "GE", "value": {"default_value": 400, "runtime_key": "refused_from"}}
+            }
+        },
+        "headers_to_add": [*_headers(SECURITY_HEADERS), realm],
+    }
     return _filter(
         "http",
         "extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
@@ -215,9 +241,11 @@ def _https(site: Site, edge: Path) -> dict[str, Any]:
             _filter(
                 "forged",
                 "extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
-                mutations=[{"remove": USER_HEADER}],
+                mutations=[{"remove": USER_HEADER}, {"remove": METHOD_HEADER}],
             )
         ],
+        # What is refused before it has a route, such as a malformed path, gets no headers from there.
+        local_reply_config={"mappers": [refused]},
         access_log=[_log(HTTP_LOG)],
         http_filters=_http_filters(site, edge),
         route_config={
