@@ -234,7 +234,7 @@ def test_ensure_when_the_authority_was_replaced_then_its_leaves_are_renewed(fold
     assert_sound(folder)
 
 
-@pytest.mark.parametrize("name", LEAVES)
+@pytest.mark.parametrize("name", ["edge-rsa", "archive"])
 @pytest.mark.parametrize("suffix", ["pem", "key"])
 @pytest.mark.parametrize(
     "damage",
@@ -315,7 +315,7 @@ def test_ensure_when_any_byte_of_a_certificate_flips_then_it_mends_or_explains(f
     chance = random.Random(20300517)
     whole = contents(folder)
     outcomes = set()
-    for _ in range(150):
+    for _ in range(60):
         name = chance.choice(sorted(whole))
         data = bytearray(whole[name])
         data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
