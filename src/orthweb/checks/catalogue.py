@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from orthweb.checks import dicom, host, index, security, store, tls, web
-from orthweb.checks.check import GROUPS, Check
+from orthweb.checks.check import GROUP_WORDS, GROUPS, Check
 from orthweb.errors import UsageError
 
 ALL: tuple[Check, ...] = (
@@ -36,3 +36,23 @@ def select(groups: Sequence[str] = (), ids: Sequence[str] = ()) -> list[Check]:
     if not groups and not ids:
         return list(ALL)
     return [check for check in ALL if check.group in groups or check.id in ids]
+
+
+def markdown() -> str:
+    """Give docs/checks.md: all checks by group."""
+    lines = [
+        "# Checks",
+        "",
+        "What `orthweb validate` proves. Written by `python -m orthweb.checks.catalogue`: change the checks, not it.",
+        "How to run them and what comes out: [validate.md](validate.md).",
+    ]
+    for group in GROUPS:
+        lines += ["", f"## {GROUP_WORDS[group]}", "", "| check | what | expected |", "|---|---|---|"]
+        lines += [f"| `{item.id}` | {item.title} | {item.expected} |" for item in ALL if item.group == group]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    import sys
+
+    sys.stdout.write(markdown())

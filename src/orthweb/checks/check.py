@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -12,6 +12,16 @@ if TYPE_CHECKING:
 Group = Literal["dicom", "web", "tls", "index", "store", "host", "security"]
 
 GROUPS: tuple[Group, ...] = ("dicom", "web", "tls", "index", "store", "host", "security")
+
+GROUP_WORDS: Mapping[Group, str] = {
+    "dicom": "DICOM services",
+    "web": "HTTPS and DICOMweb",
+    "tls": "TLS and certificates",
+    "index": "Index (PostgreSQL)",
+    "store": "Store (DICOM files)",
+    "host": "Host and services",
+    "security": "Security",
+}
 
 Status = Literal["pass", "fail", "n/a"]
 

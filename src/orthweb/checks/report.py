@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orthweb import __version__
-from orthweb.checks.check import GROUPS, Result
+from orthweb.checks.check import GROUP_WORDS, GROUPS, Result
 
 if TYPE_CHECKING:
     from orthweb.access import SiteAccess
@@ -20,16 +20,6 @@ FORMAT = 1
 
 SCHEMA = Path(__file__).with_name("validate.schema.json")
 """JSON Schema (2020-12) of the document."""
-
-GROUP_WORDS: Mapping[str, str] = {
-    "dicom": "DICOM services",
-    "web": "HTTPS and DICOMweb",
-    "tls": "TLS and certificates",
-    "index": "Index (PostgreSQL)",
-    "store": "Store (DICOM files)",
-    "host": "Host and services",
-    "security": "Security",
-}
 
 
 @dataclass(frozen=True)
