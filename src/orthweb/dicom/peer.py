@@ -252,7 +252,8 @@ def tls_failure(peer: Peer, error: OSError) -> TlsError | UnreachableError:
         what, hint = _VERIFY_HINTS.get(code, (f"the peer's certificate is not accepted: {error.verify_message}", None))
         return TlsError(f"{peer}: TLS: {what}", hint)
     if isinstance(error, ssl.SSLError):
-        reason = error.reason or ""
+        # Missing when the error was not raised by OpenSSL itself, whatever the type stubs say.
+        reason = str(getattr(error, "reason", None) or "")
         for part, (what, hint) in _ALERT_HINTS.items():
             if reason.endswith(part):
                 return TlsError(f"{peer}: TLS: {what}", hint)

@@ -18,8 +18,9 @@ from io import BytesIO
 from pathlib import Path
 
 from pydicom import dcmread
+from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
-from pydicom.filereader import read_preamble
+from pydicom.filereader import _read_file_meta_info, read_dataset, read_preamble
 from pydicom.uid import (
     UID,
     ExplicitVRBigEndian,
@@ -207,34 +208,31 @@ def _named_dicom(source: Source) -> bool:
 def _with_meta(source: Source, head: bytes) -> Instance | None:
     file = BytesIO(head)
     read_preamble(file, force=False)
-    meta = _meta(file)
-    return Instance(
-        source,
-        str(meta["MediaStorageSOPClassUID"]),
-        str(meta["MediaStorageSOPInstanceUID"]),
-        str(meta["TransferSyntaxUID"]),
-        file.tell(),
-    )
-
-
-def _meta(file: BytesIO) -> dict[str, str]:
-    """Read File Meta Information (PS3.10 7.1) and leave the file at the start of the data set."""
-    from pydicom.filereader import _read_file_meta_info
-
     meta = _read_file_meta_info(file)
-    return {
-        name: str(meta[name].value)
-        for name in ("MediaStorageSOPClassUID", "MediaStorageSOPInstanceUID", "TransferSyntaxUID")
-    }
+    return _described(source, head, file.tell(), meta, complete=True)
+
+
+def _described(source: Source, head: bytes, offset: int, meta: Dataset, *, complete: bool) -> Instance:
+    """Take the UIDs from the File Meta Information, or from the data set where it lacks them."""
+    syntax = UID(meta.TransferSyntaxUID)
+    sop_class, sop_instance = meta.get("MediaStorageSOPClassUID"), meta.get("MediaStorageSOPInstanceUID")
+    if not sop_class or not sop_instance:
+        found = read_dataset(
+            BytesIO(head[offset:]),
+            syntax.is_implicit_VR,
+            syntax.is_little_endian,
+            stop_when=lambda tag, _vr, _length: tag > 0x00080018,
+        )
+        sop_class, sop_instance = found.SOPClassUID, found.SOPInstanceUID
+    return Instance(source, str(sop_class), str(sop_instance), str(syntax), offset, complete)
 
 
 def _without_preamble(source: Source, head: bytes) -> Instance | None:
     """Read a data set that lacks the preamble, as old software writes it."""
     if head[:2] == b"\x02\x00":
         file = BytesIO(head)
-        meta = _meta(file)
-        uids = (meta["MediaStorageSOPClassUID"], meta["MediaStorageSOPInstanceUID"], meta["TransferSyntaxUID"])
-        return Instance(source, *uids, file.tell(), complete=False)
+        meta = _read_file_meta_info(file)
+        return _described(source, head, file.tell(), meta, complete=False)
     # Group 0008 first, in either byte order: anything else is not worth a parse.
     if head[:2] not in (b"\x08\x00", b"\x00\x08"):
         return None
