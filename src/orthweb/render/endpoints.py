@@ -61,6 +61,11 @@ class LocalEndpoints:
         return self.run / "index"
 
     @property
+    def archive_script(self) -> Path:
+        """What Orthanc's Python plugin loads: it closes Orthanc's ports to other addresses."""
+        return self.state.archive / "plugin" / "loopback.py"
+
+    @property
     def edge_admin(self) -> Path:
         """Envoy's administration socket."""
         return self.run / "edge" / "admin.sock"

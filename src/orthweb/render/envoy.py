@@ -35,6 +35,23 @@ end
 """
 """``/healthz`` asks for the archive's statistics, which come from the index; figures are for people who signed in."""
 
+PLAIN_QUERY = """
+function envoy_on_request(handle)
+  local path = handle:headers():get(":path")
+  local mark = path:find("?", 1, true)
+  if not mark or not path:find("%", mark, true) then return end
+  local query = path:sub(mark):gsub("%%(%x%x)", function(code)
+    local character = string.char(tonumber(code, 16))
+    if character:match("[%w%-._~!$'()*,;:@/?^]") then return character end
+  end)
+  handle:headers():replace(":path", path:sub(1, mark - 1) .. query)
+end
+"""
+"""Orthanc 1.10 does not decode a query: ``PatientName=SMITH%2A``, as many clients write it, would find nobody.
+
+What may stand there as it is, is decoded (RFC 3986 3.4); ``& = + % #`` and what is not ASCII stays as it came.
+"""
+
 USER_HEADER = "x-orthweb-user"
 MEBIBYTE = 1024**2
 
@@ -166,6 +183,7 @@ def _http_filters(site: Site, edge: Path) -> list[dict[str, Any]]:
     http = "extensions.filters.http"
     return [
         _filter("health_rate", f"{http}.local_ratelimit.v3.LocalRateLimit", stat_prefix="health_rate"),
+        _filter("query", f"{http}.lua.v3.Lua", default_source_code={"inline_string": PLAIN_QUERY}),
         _filter("answer", f"{http}.lua.v3.Lua", source_codes={"health": {"inline_string": HEALTH_ANSWER}}),
         _filter(
             "login",
@@ -285,6 +303,11 @@ def _connection_limit(prefix: str, connections: int) -> dict[str, Any]:
 
 
 def _tcp(name: str, cluster: str, **values: Any) -> dict[str, Any]:
+    """Pass DICOM on, but not before the requestor has spoken (PS3.8 9.1: it always speaks first).
+
+    Orthanc's DICOM server takes one association request after the other: a connection without a word would keep it
+    from everybody else.
+    """
     return _filter(
         name,
         "extensions.filters.network.tcp_proxy.v3.TcpProxy",
@@ -292,6 +315,8 @@ def _tcp(name: str, cluster: str, **values: Any) -> dict[str, Any]:
         cluster=cluster,
         idle_timeout="900s",
         max_connect_attempts=3,
+        upstream_connect_mode="ON_DOWNSTREAM_DATA",
+        max_early_data_bytes=16384,
         **values,
     )
 

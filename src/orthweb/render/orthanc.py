@@ -186,11 +186,13 @@ def configuration(site: Site, endpoints: LocalEndpoints, build: OrthancBuild) ->
             "Root": "/dicom-web/",
             "EnableWado": True,
             "WadoRoot": "/wado",
+            # No Host: links lead back to the address that was called, which the edge tells in Forwarded.
             "Ssl": True,
-            "Host": f"{site.hostname}:{site.edge.https_port}",
             "StudiesMetadata": "Full",
             "SeriesMetadata": "Full",
         },
+        "PythonScript": str(endpoints.archive_script),
+        "PythonVerbose": False,
         "Gdcm": {"Enable": True, "Throttling": 4},
     }
     return _json(config)

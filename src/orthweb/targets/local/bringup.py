@@ -111,6 +111,7 @@ def _folders(place: Place, users: accounts.Accounts, layout: Layout) -> None:
         (state.archive, users.archive),
         (state.archive / "configuration", users.archive),
         (state.archive / "tls", users.archive),
+        (state.archive / "plugin", users.archive),
         (state.archive / "work", users.archive),
         (place.store, users.archive),
         (state.edge, users.edge),

@@ -22,7 +22,12 @@ PACKAGES = (
 )
 """Debian's packages that the local target needs."""
 
-PLUGINS = {"PostgreSQLIndex": "orthanc-postgresql", "DicomWeb": "orthanc-dicomweb", "Gdcm": "orthanc-gdcm"}
+PLUGINS = {
+    "PostgreSQLIndex": "orthanc-postgresql",
+    "DicomWeb": "orthanc-dicomweb",
+    "Gdcm": "orthanc-gdcm",
+    "Python": "orthanc-python",
+}
 """Plugins that a site loads, and the package that each comes in."""
 
 PLUGIN_FOLDERS = (Path("/usr/lib/orthanc"), Path("/usr/share/orthanc/plugins"))
@@ -89,6 +94,20 @@ def index_major(data: Path) -> int | None:
         return int((data / "PG_VERSION").read_text())
     except (OSError, ValueError):
         return None
+
+
+def archive_scripts() -> Path:
+    """Find the folder of what runs inside Orthanc: in an installed package, or beside the sources.
+
+    Raises
+    ------
+    UsageError : it is not there.
+    """
+    package = Path(__file__).parents[2]
+    for folder in (package / "plugin", package.parents[1] / "plugin"):
+        if (folder / "loopback.py").is_file():
+            return folder
+    raise UsageError(f"{package / 'plugin'}: is missing", "install orthweb again")
 
 
 def install_command(packages: tuple[str, ...] | list[str]) -> str:

@@ -13,7 +13,7 @@ from orthweb.secrets import ADMIN_USER, Secrets, basic, htpasswd
 from orthweb.site import Site
 from orthweb.targets.local.accounts import Accounts, caller
 from orthweb.targets.local.deployment import Bundle, File
-from orthweb.targets.local.programs import Programs
+from orthweb.targets.local.programs import Programs, archive_scripts
 
 OLD_KEEP_ALIVE = 0.4
 """Seconds: Orthanc before 1.11 closes an idle connection after half a second and cannot be told otherwise."""
@@ -132,6 +132,12 @@ def files(
         File(
             archive / "index-passfile",
             orthanc.passfile(endpoints, secrets.index_password).encode(),
+            "archive",
+            "restart",
+        ),
+        File(
+            endpoints.archive_script,
+            (archive_scripts() / endpoints.archive_script.name).read_bytes(),
             "archive",
             "restart",
         ),
