@@ -97,3 +97,8 @@ def test_document_when_it_names_a_command_names_one_that_exists(document: Path) 
 def test_document_when_it_links_to_a_file_links_to_one_that_exists(document: Path) -> None:
     links = re.findall(r"\]\((?!https?:|#)([^)#]+)", document.read_text())
     assert [link for link in links if not (document.parent / link).exists()] == []
+
+
+def test_index_of_the_documentation_always_lists_every_page() -> None:
+    pages = {path.name for path in (ROOT / "docs").glob("*.md")} - {"README.md"}
+    assert set(re.findall(r"\]\(([a-z-]+\.md)\)", (ROOT / "docs/README.md").read_text())) == pages
