@@ -53,6 +53,8 @@ def services(
                 str(envoy_binary),
                 *("-c", str(state.edge / "envoy.json")),
                 *("--disable-hot-restart", "--concurrency", str(workers), "--log-level", "warning"),
+                # Envoy would hold its access log back for ten seconds: too long to watch it, and lost in a crash.
+                *("--file-flush-interval-msec", "1000"),
             ],
             account=accounts.edge,
             stop_signal="TERM",
