@@ -54,6 +54,8 @@ CLOSED = (
     "/tools/%73hutdown",
     "/tools%2fshutdown",
     "/tools/shutdown?x=1",
+    "/tools/reset.",
+    "/tools./shutdown",
 )
 """Orthanc's endpoints that run code or stop it, and other spellings of them."""
 
@@ -133,6 +135,24 @@ def closed(context: Context) -> str:
         if response.status_code not in (400, 403):
             raise CheckFailed(f"{place} answered {response.status_code}: it reached the archive")
     return f"refused by the edge: {len(CLOSED)} spellings of execute-script, shutdown and reset"
+
+
+@check(
+    "web.method",
+    "Method as it is sent",
+    "Neither a query argument nor a header turns a reading request into a deleting one",
+    hint=_EDGE,
+)
+def method(context: Context) -> str:
+    """Ask for what nobody can delete: Orthanc would answer 405 if it took the request for a DELETE."""
+    client = context.http()
+    argument = client.get("/system?_method=DELETE")
+    if argument.status_code not in (200, 400, 403):
+        raise CheckFailed(f"GET with _method=DELETE answered {argument.status_code}: it was taken for a DELETE")
+    header = client.get("/system", headers={"x-http-method-override": "DELETE"})
+    if header.status_code not in (200, 400, 403):
+        raise CheckFailed(f"GET with X-HTTP-Method-Override answered {header.status_code}: it was taken for a DELETE")
+    return f"_method answered {argument.status_code}, X-HTTP-Method-Override {header.status_code}"
 
 
 @check("web.plaintext", "Plain HTTP refused", "A request without TLS gets no HTTP answer", hint=_EDGE)
@@ -397,6 +417,7 @@ CHECKS = (
     default_passwords,
     healthz,
     closed,
+    method,
     plaintext,
     wrong_ca,
     http2,
