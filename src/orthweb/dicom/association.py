@@ -7,6 +7,7 @@ with TCP_NODELAY, tries all addresses of a host and reads more than 4 kB at a ti
 from __future__ import annotations
 
 import ssl
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -80,6 +81,48 @@ class _Socket(AssociationSocket):
         return buffer
 
 
+class _Checkpoint(threading.Event):
+    """Where pynetdicom's reactor thread waits while the caller waits for an answer.
+
+    pynetdicom clears a plain event there and looks at a flag that the reactor may not have updated yet; the reactor
+    then takes the answer off the queue and throws it away, and the caller waits until its timeout (seen once in about
+    a thousand operations). Here `clear` returns when the reactor really waits.
+    """
+
+    def __init__(self, association: Association) -> None:
+        super().__init__()
+        self._association = association
+        self._turn = threading.Condition()
+        self._open = True
+        self._held = False
+
+    def set(self) -> None:
+        """Let the reactor go on."""
+        with self._turn:
+            self._open, self._held = True, False
+            self._turn.notify_all()
+
+    def clear(self) -> None:
+        """Hold the reactor; return when it is held, or has ended."""
+        with self._turn:
+            self._open = False
+            if threading.current_thread() is self._association:
+                return
+            while not self._held and self._association.is_alive() and not self._association._kill:
+                self._turn.wait(0.05)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait, on the reactor's thread, until it may go on."""
+        with self._turn:
+            while not self._open:
+                self._held = True
+                self._turn.notify_all()
+                if not self._turn.wait(timeout) and timeout is not None:
+                    break
+            self._held = False
+            return self._open
+
+
 class _Requestor(AE):
     """pynetdicom's application entity with our socket."""
 
@@ -138,6 +181,7 @@ def associate(
     )
     if not association.is_established:
         raise _refusal(peer, association, time.monotonic() - started)
+    association._reactor_checkpoint = _Checkpoint(association)
     try:
         yield association
     except BaseException:
