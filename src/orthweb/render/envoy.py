@@ -326,6 +326,8 @@ def _cluster(name: str, host: str, port: int, connections: int, **values: Any) -
         "name": name,
         "connect_timeout": "5s",
         "type": "STATIC" if _is_address(host) else "STRICT_DNS",
+        # A name may have an IPv6 address that nobody listens on: try all (RFC 8305), not the first kind alone.
+        "dns_lookup_family": "ALL",
         "load_assignment": {
             "cluster_name": name,
             "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _address(host, port)}}]}],
