@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 import subprocess
 import tempfile
 import time
@@ -24,7 +23,7 @@ def run(scale: Scale) -> Figures:
     """Send the same new instances to both, in turns."""
     rows: list[dict[str, Value]] = []
     targets = []
-    with sites.plain_archive() as direct, sites.site() as site:
+    with sites.archive_alone() as direct, sites.site() as site:
         endpoints = (direct, site.edge)
         for kind, count in (("CT slice", scale.size(120, 4)), ("multi-frame", scale.size(8, 4))):
             _measure(endpoints, kind, ASSOCIATIONS[-1], ASSOCIATIONS[-1], 1)  # warms both up
@@ -58,7 +57,7 @@ def _measure(
     """Give the seconds of each round and way, and the size of what was sent in bytes."""
     with tempfile.TemporaryDirectory(prefix="orthweb-bench-", dir="/var/tmp") as name:
         batches = [Path(name) / str(number) for number in range(rounds)]
-        size = sum(_make(batch, kind, count, associations) for batch in batches) // rounds
+        size = sum(make(batch, kind, count, associations) for batch in batches) // rounds
         waiting = {endpoint.name: iter(batches) for endpoint in endpoints}
 
         def timer(endpoint: Endpoint) -> Callable[[], float]:
@@ -68,7 +67,7 @@ def _measure(
     return found, size
 
 
-def _make(batch: Path, kind: str, count: int, associations: int) -> int:
+def make(batch: Path, kind: str, count: int, associations: int) -> int:
     """Write `count` new instances, dealt to one folder for each association; give their size in bytes."""
     study = PhantomStudy(f"benchmark {secrets.token_hex(8)}")
     size = 0
@@ -88,7 +87,7 @@ def send(endpoint: Endpoint, batch: Path) -> float:
     folders = sorted(batch.iterdir())
     expected = endpoint.instances() + sum(1 for folder in folders for _ in folder.iterdir())
     words = ["storescu", "-aet", "BENCHMARK", "-aec", endpoint.aet, "-R", "+sd"]
-    if endpoint.ca is not None:
+    if endpoint.dicom_tls:
         words += ["+tla", "-rc", "+cf", str(endpoint.ca)]
     words += [endpoint.host, str(endpoint.dicom_port)]
     # A sender that leaves Nagle's algorithm on waits for delayed acknowledgements, and hides all that is measured.
@@ -105,11 +104,9 @@ def send(endpoint: Endpoint, batch: Path) -> float:
     return seconds
 
 
-def fill(endpoint: Endpoint, count: int, kind: str = "CT slice") -> None:
-    """Store `count` instances of one new study, for a benchmark that reads."""
-    folder = Path(tempfile.mkdtemp(prefix="orthweb-bench-", dir="/var/tmp"))
-    try:
-        _make(folder, kind, count, min(count, 4))
-        send(endpoint, folder)
-    finally:
-        shutil.rmtree(folder)
+def fill(endpoints: Sequence[Endpoint], count: int, kind: str = "CT slice") -> None:
+    """Store `count` instances of one new study, the same everywhere, for a benchmark that reads."""
+    with tempfile.TemporaryDirectory(prefix="orthweb-bench-", dir="/var/tmp") as name:
+        make(Path(name), kind, count, min(count, 4))
+        for endpoint in endpoints:
+            send(endpoint, Path(name))

@@ -103,7 +103,7 @@ def spread(values: Sequence[float]) -> str:
 
 
 def show(figures: Figures) -> None:
-    """Print a benchmark's tables and targets."""
+    """Print a benchmark's tables and notes."""
     for table in figures.tables:
         print(f"\n{figures.benchmark}: {table.title}")
         columns = list(table.rows[0]) if table.rows else []
@@ -113,7 +113,6 @@ def show(figures: Figures) -> None:
             print("  " + "  ".join(f"{word:<{width}}" for word, width in zip(line, widths, strict=True)).rstrip())
     for note in figures.notes:
         print(f"  note: {note}")
-    show_targets([figures])
 
 
 def show_targets(all_figures: Sequence[Figures]) -> None:

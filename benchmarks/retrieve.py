@@ -48,12 +48,17 @@ def run(scale: Scale) -> Figures:
     """Retrieve the same instances from the same Orthanc in both ways, in turns."""
     rows: list[dict[str, Value]] = []
     targets = []
-    with sites.site() as site:
+    with sites.site() as site, sites.edge_without_tls(site) as without_tls:
         edge = site.edge
-        fill(edge, scale.size(200, 8))
-        ways = [Way("direct", site.behind_edge), Way("edge", edge), Way("edge, HTTP/2", edge, http2=True)]
+        fill([edge], scale.size(200, 8))
+        ways = [
+            Way("direct", site.behind_edge),
+            Way("edge without TLS", without_tls),
+            Way("edge", edge),
+            Way("edge, HTTP/2", edge, http2=True),
+        ]
         for reading in _readings(edge, scale):
-            sizes = {way.name: _fetch(way, reading)[1] for way in ways}  # warms the page cache and checks the answers
+            sizes = {way.name: fetch(way, reading)[1] for way in ways}  # warms the page cache and checks the answers
             if len(set(sizes.values())) != 1:
                 raise RuntimeError(f"{reading.name}: not the same bytes in every way: {sizes}")
             found = in_turns(scale.rounds, {way.name: _timer(way, reading) for way in ways})
@@ -75,13 +80,14 @@ def run(scale: Scale) -> Figures:
                 targets.append(Target(name, LIMIT, direct / median(found["edge"]), at_least=True))
     notes = [
         "direct: the site's own Orthanc on its internal port, plain HTTP/1.1; edge: TLS, HTTP/1.1 unless named HTTP/2",
+        "edge without TLS: a second Envoy with the same settings; what remains to the edge is the price of encryption",
         "client: curl with kept connections, on the same cores",
     ]
     return Figures("retrieve", [Table("seconds from the first request to the last byte", rows)], targets, notes)
 
 
 def _timer(way: Way, reading: Reading) -> Callable[[], float]:
-    return lambda: _fetch(way, reading)[0]
+    return lambda: fetch(way, reading)[0]
 
 
 def _readings(edge: Endpoint, scale: Scale) -> list[Reading]:
@@ -106,7 +112,7 @@ def _readings(edge: Endpoint, scale: Scale) -> list[Reading]:
     ]
 
 
-def _fetch(way: Way, reading: Reading) -> tuple[float, int]:
+def fetch(way: Way, reading: Reading) -> tuple[float, int]:
     """Ask for everything; give the seconds and the number of bytes.
 
     Raises

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.report import RESULTS, Figures, Scale, show, show_targets, write
 
-NAMES = ("startup", "ingest", "retrieve", "memory")
+NAMES = ("startup", "ingest", "send", "retrieve", "memory")
 """Modules beside this one with a function ``run(scale) -> Figures``."""
 
 
@@ -36,9 +36,11 @@ def main() -> None:
         figures = importlib.import_module(f"benchmarks.{name}").run(scale)
         everything.append(figures)
         show(figures)
+        if not scale.quick:  # one small run judges nothing
+            show_targets([figures])
         path = write(figures, scale, options.results)
         print(f"  {time.monotonic() - begin:.0f} s; {path}", flush=True)
-    if len(everything) > 1:
+    if len(everything) > 1 and not scale.quick:
         print("\nsummary")
         show_targets(everything)
 

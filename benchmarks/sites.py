@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import random
 import shutil
-import socket
+import ssl
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx
+import psutil
 
 from orthweb.access import Credentials, SiteAccess
 from orthweb.render import orthanc
-from orthweb.render.supervisor import Service, command
+from orthweb.render.supervisor import Account, Service, command
 from orthweb.targets import open_site
 from orthweb.targets.local import LocalTarget, accounts
-from orthweb.targets.local.ports import is_free
+from orthweb.targets.local.ports import is_free, listening
 
-START_SECONDS = 60.0
+START_SECONDS = 30.0
 MEGABYTE = 1_000_000
 
 
@@ -37,7 +37,8 @@ class Endpoint:
     Parameters
     ----------
     name : the label in the tables: direct or edge.
-    ca : PEM file of the CA to trust; None: neither DICOM nor HTTP speaks TLS.
+    ca : PEM file of the CA to trust; None: nothing speaks TLS.
+    dicom_tls : whether DICOM speaks TLS.
     """
 
     name: str
@@ -47,11 +48,10 @@ class Endpoint:
     url: str
     credentials: Credentials
     ca: Path | None = None
+    dicom_tls: bool = False
 
     def client(self, timeout: float = 60.0) -> httpx.Client:
         """Give an HTTP client that is signed in."""
-        import ssl
-
         verify = ssl.create_default_context(cafile=str(self.ca)) if self.ca else True
         login = httpx.BasicAuth(self.credentials.user, self.credentials.password)
         return httpx.Client(base_url=self.url, verify=verify, auth=login, timeout=timeout, trust_env=False)
@@ -113,7 +113,14 @@ class BenchmarkSite:
         """The way in that users have: TLS, through the edge."""
         access = self.access
         return Endpoint(
-            "edge", access.host, access.dicom_port, access.aet, access.url, access.credentials, Path(access.ca)
+            name="edge",
+            host=access.host,
+            dicom_port=access.dicom_port,
+            aet=access.aet,
+            url=access.url,
+            credentials=access.credentials,
+            ca=access.ca,
+            dicom_tls=True,
         )
 
     @property
@@ -155,54 +162,99 @@ def site(*, up: bool = True) -> Iterator[BenchmarkSite]:
 
 
 @contextmanager
-def plain_archive() -> Iterator[Endpoint]:
-    """Give an Orthanc that differs from a site's in one thing: it speaks DICOM without TLS, and no edge is before it.
+def archive_alone() -> Iterator[Endpoint]:
+    """Give an Orthanc without an edge, which speaks DICOM without TLS and is configured as in a site in all else.
 
     It has a PostgreSQL index of its own, reached over verified TLS as in a site.
     """
     with site() as made:
-        target = made.target
-        target.place.supervisor.stop("edge", "archive")
+        place = made.target.place
+        place.supervisor.stop("edge", "archive")
         account = accounts.ensure().archive
-        configuration = target.state.archive / "configuration"
+        configuration = place.state.archive / "configuration"
         found = json.loads((configuration / "orthanc.json").read_text())
-        plain = target.state.archive / "plain"
-        plain.mkdir(mode=0o700)
-        (plain / "orthanc.json").write_text(json.dumps(found | {"DicomTlsEnabled": False}))
-        shutil.copy2(configuration / "users.json", plain)
-        if account is not None:
-            for path in (plain, *plain.iterdir()):
-                os.chown(path, account.uid, account.gid)
-        build = target.place.programs
-        service = Service(
-            name="archive",
-            command=[str(build.orthanc.program), str(plain)],
-            account=account,
-            stop_signal="TERM",
-            death_signal="TERM",
-            order=0,
-        )
-        environment = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", **orthanc.ENVIRONMENT}
-        with (target.state.logs / "plain.log").open("w") as log:
-            process = subprocess.Popen(
-                command(service, build.setpriv), env=environment, cwd="/", stdout=log, stderr=subprocess.STDOUT
-            )
-        try:
-            endpoint = _inside(plain)
-            _await(endpoint, process)
+        alone = place.state.archive / "alone"
+        alone.mkdir(mode=0o700)
+        (alone / "orthanc.json").write_text(json.dumps(found | {"DicomTlsEnabled": False}))
+        shutil.copy2(configuration / "users.json", alone)
+        _give([alone, *alone.iterdir()], account)
+        words = [str(place.programs.orthanc.program), str(alone)]
+        endpoint = _inside(alone)
+        with _running(made, "archive", words, account, [endpoint.dicom_port]):
+            _await(endpoint)
             yield endpoint
-        finally:
-            process.terminate()
-            process.wait(START_SECONDS)
 
 
-def _await(endpoint: Endpoint, process: subprocess.Popen[bytes]) -> None:
-    """Wait until an archive answers on both ports."""
+@contextmanager
+def edge_without_tls(made: BenchmarkSite) -> Iterator[Endpoint]:
+    """Give a second edge before a site's archive that differs in one thing: it speaks HTTP without TLS."""
+    place = made.target.place
+    account = accounts.ensure().edge
+    config = json.loads((place.state.edge / "envoy.json").read_text())
+    [https] = [each for each in config["static_resources"]["listeners"] if each["name"] == "https"]
+    config["static_resources"]["listeners"] = [https]
+    del https["filter_chains"][0]["transport_socket"], config["admin"]
+    port = free_port()
+    https["address"]["socket_address"] = {"address": "127.0.0.1", "port_value": port}
+    path = place.state.edge / "without-tls.json"
+    path.write_text(json.dumps(config))
+    _give([path], account)
+    # The same options as the site's own: threads above all.
+    words = psutil.Process(int(place.supervisor.services()["edge"]["pid"])).cmdline()
+    words[words.index("-c") + 1] = str(path)
+    edge = made.edge
+    endpoint = replace(edge, name="edge without TLS", host="127.0.0.1", url=f"http://127.0.0.1:{port}", ca=None)
+    with _running(made, "edge", words, account, [port]):
+        _await(endpoint)
+        yield endpoint
+
+
+def _give(paths: Sequence[Path], account: Account | None) -> None:
+    if account is not None:
+        for path in paths:
+            os.chown(path, account.uid, account.gid)
+
+
+@contextmanager
+def _running(
+    made: BenchmarkSite, name: str, words: Sequence[str], account: Account | None, ports: Sequence[int]
+) -> Iterator[None]:
+    """Run a program as the site's supervisor would, until the block ends; it listens on `ports` when that begins.
+
+    Raises
+    ------
+    RuntimeError : it does not; gives the end of its log.
+    """
+    service = Service(name, words, account, stop_signal="TERM", death_signal="TERM", order=0)
+    environment = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
+    if name == "archive":
+        environment |= orthanc.ENVIRONMENT
+    place = made.target.place
+    path = place.state.logs / f"{name}-alone.log"
+    with path.open("w") as log:
+        process = subprocess.Popen(
+            command(service, place.programs.setpriv), env=environment, cwd="/", stdout=log, stderr=subprocess.STDOUT
+        )
+    try:
+        deadline = time.monotonic() + START_SECONDS
+        while set(listening(ports)) != set(ports):
+            if time.monotonic() > deadline or process.poll() is not None:
+                raise RuntimeError(f"{name} does not start: {path.read_text()[-1000:]}")
+            time.sleep(0.05)
+        yield
+    finally:
+        process.terminate()
+        process.wait(START_SECONDS)
+
+
+def _await(endpoint: Endpoint) -> None:
+    """Wait until an archive answers."""
     deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline and process.poll() is None:
-        with contextlib.suppress(httpx.HTTPError, OSError):
+    while True:
+        try:
             endpoint.instances()
-            with socket.create_connection((endpoint.host, endpoint.dicom_port), timeout=1):
-                return
+            return
+        except httpx.HTTPError:
+            if time.monotonic() > deadline:
+                raise
         time.sleep(0.05)
-    raise RuntimeError("Orthanc without an edge does not answer")
