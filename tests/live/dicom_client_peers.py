@@ -6,7 +6,6 @@ import datetime
 import ipaddress
 import json
 import os
-import signal
 import socket
 import ssl
 import subprocess
@@ -15,7 +14,6 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -104,13 +102,39 @@ def await_port(port: int, process: subprocess.Popen[bytes], seconds: float = 30)
             time.sleep(0.02)
 
 
-@dataclass
 class Orthanc:
     """A running Orthanc."""
 
-    process: subprocess.Popen[bytes]
-    peer: Peer
-    http_port: int
+    def __init__(self, folder: Path, peer: Peer, http_port: int) -> None:
+        self.folder = folder
+        self.peer = peer
+        self.http_port = http_port
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with (self.folder / "orthanc.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                ["/usr/sbin/Orthanc", str(self.folder / "orthanc.json")],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "TCP_NODELAY": "1"},
+            )
+        await_port(self.peer.port, self._process)
+        await_port(self.http_port, self._process)
+
+    def kill(self) -> None:
+        """Die as in a power failure."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    def stop(self) -> None:
+        assert self._process is not None
+        self._process.terminate()
+        try:
+            self._process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.kill()
 
     def rest(self, path: str, body: Any = None, method: str | None = None) -> Any:
         request = urllib.request.Request(
@@ -138,6 +162,9 @@ class Orthanc:
         )
         with urllib.request.urlopen(request, timeout=30) as answer:
             return [entry["ID"] for entry in json.load(answer)]
+
+    def count(self) -> int:
+        return int(self.rest("/statistics")["CountInstances"])
 
     def clear(self) -> None:
         for patient in self.rest("/patients"):
@@ -171,8 +198,7 @@ def orthanc(folder: Path, tls: Authority | None = None, **settings: Any) -> Iter
     options = None
     if tls is not None:
         pair = tls.issue("localhost", names=["localhost", "127.0.0.1"])
-        client = tls.issue("client")
-        options = TlsOptions(ca=tls.ca, certificate=client)
+        options = TlsOptions(ca=tls.ca, certificate=tls.issue("client"))
         configuration |= {
             "DicomTlsEnabled": True,
             "DicomTlsCertificate": str(pair.certificate),
@@ -180,27 +206,14 @@ def orthanc(folder: Path, tls: Authority | None = None, **settings: Any) -> Iter
             "DicomTlsTrustedCertificates": str(tls.ca),
             "DicomTlsRemoteCertificateRequired": False,
         }
-    configuration |= settings
-    (folder / "orthanc.json").write_text(json.dumps(configuration))
-    with (folder / "orthanc.log").open("wb") as log:
-        process = subprocess.Popen(
-            ["/usr/sbin/Orthanc", str(folder / "orthanc.json")],
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "TCP_NODELAY": "1"},
-        )
+    (folder / "orthanc.json").write_text(json.dumps(configuration | settings))
+    peer = Peer("ORTHANC", "localhost" if tls is not None else "127.0.0.1", dicom_port, options, calling_aet="TESTER")
+    running = Orthanc(folder, peer, http_port)
+    running.start()
     try:
-        await_port(dicom_port, process)
-        await_port(http_port, process)
-        host = "localhost" if tls is not None else "127.0.0.1"
-        yield Orthanc(process, Peer("ORTHANC", host, dicom_port, options, calling_aet="TESTER"), http_port)
+        yield running
     finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        running.stop()
 
 
 @contextmanager
@@ -215,7 +228,7 @@ def storescp(
     options = None
     if pair is not None and ca is not None:
         secure = ["+tls", str(pair.key), str(pair.certificate), "+cf", str(ca)]
-        options = TlsOptions(ca=ca)
+        options = TlsOptions(ca=ca, certificate=pair)
     command = ["/usr/bin/storescp", *secure, *arguments, "-od", str(received), str(port)]
     process = subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "TCP_NODELAY": "1"}

@@ -15,6 +15,7 @@ from typing import Any
 
 from pynetdicom import AE, _config, evt
 from pynetdicom.association import Association
+from pynetdicom.pdu import A_ASSOCIATE_RJ
 from pynetdicom.pdu_primitives import A_ASSOCIATE, SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import T_CONNECT, AddressInformation, AssociationSocket
@@ -168,6 +169,13 @@ def associate(
         role.sop_class_uid = uid
         role.scu_role, role.scp_role = False, True
         roles.append(role)
+    refusals: list[A_ASSOCIATE_RJ] = []
+
+    def keep_refusal(event: evt.Event) -> None:
+        # Under load pynetdicom can find the connection closed before it looks at the A-ASSOCIATE-RJ that came first.
+        if isinstance(event.pdu, A_ASSOCIATE_RJ):
+            refusals.append(event.pdu)
+
     started = time.monotonic()
     # The address given here is a placeholder for pynetdicom's books: Peer.connect resolves the host itself.
     association = application.associate(
@@ -177,9 +185,11 @@ def associate(
         ae_title=peer.aet,
         max_pdu=MAX_PDU,
         ext_neg=[*roles] or None,
-        evt_handlers=list(handlers),
+        evt_handlers=[(evt.EVT_PDU_RECV, keep_refusal), *handlers],
     )
     if not association.is_established:
+        if refusals:
+            raise rejection(peer, refusals[0].to_primitive())
         raise _refusal(peer, association, time.monotonic() - started)
     association._reactor_checkpoint = _Checkpoint(association)
     try:
@@ -197,8 +207,6 @@ def _refusal(peer: Peer, association: Association, seconds: float) -> OrthwebErr
     failure = _failure(association)
     if isinstance(failure, OrthwebError):
         return failure
-    if association.is_rejected:
-        return rejection(peer, association.acceptor.primitive)
     if failure is None and association.rejected_contexts:
         return ContextError(
             f"{peer}: accepted the association but none of what was asked for",

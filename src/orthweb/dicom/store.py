@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
+from typing import IO
 
-from pydicom import dcmread
-from pydicom.dataset import Dataset, FileDataset
-from pydicom.errors import InvalidDicomError
-from pynetdicom.presentation import build_context
+from pydicom.dataset import Dataset
+from pydicom.uid import UID
+from pynetdicom.dsutils import encode
 
-from orthweb.dicom.association import associate, lost
 from orthweb.dicom.errors import ContextError
+from orthweb.dicom.instance import Instance, Source, skip
 from orthweb.dicom.peer import Peer
+from orthweb.dicom.scan import scan
 from orthweb.dicom.status import category, describe
+from orthweb.dicom.upper_layer import StoreAssociation
 from orthweb.errors import UsageError
 
 
@@ -46,39 +49,61 @@ class StoreResult:
 def store(peer: Peer, items: Iterable[Path | Dataset]) -> Iterator[StoreResult]:
     """Send instances in order; yield the answer to each.
 
-    Files are sent as they are, byte for byte. Data sets need ``file_meta.TransferSyntaxUID``.
+    Files are sent as they are, byte for byte. Data sets are encoded in their ``file_meta.TransferSyntaxUID``,
+    uncompressed; compressed ones must be files.
 
     Raises
     ------
     UsageError
-        A file is missing or not DICOM.
+        A file is missing or not DICOM, or a data set cannot be encoded.
     PeerError
         The peer accepts no suitable presentation context, or was lost.
     """
-    everything = list(items)
-    headers = [_header(item) for item in everything]
-    pairs = sorted({(str(h.SOPClassUID), str(h.file_meta.TransferSyntaxUID)) for h in headers})
-    with associate(peer, [build_context(*pair) for pair in pairs]) as association:
-        for number, (item, header) in enumerate(zip(everything, headers, strict=True)):
-            started = time.monotonic()
-            try:
-                answer = association.send_c_store(item, msg_id=number % 65535 + 1)
-            except ValueError as error:
-                raise ContextError(
-                    f"{peer}: does not accept {header.SOPClassUID.name} in {header.file_meta.TransferSyntaxUID.name}"
-                ) from error
-            except RuntimeError as error:
-                raise lost(peer, association) from error
-            if "Status" not in answer:
-                raise lost(peer, association, time.monotonic() - started)
-            yield StoreResult(str(header.SOPInstanceUID), int(answer.Status), answer.get("ErrorComment"))
-
-
-def _header(item: Path | Dataset) -> Dataset:
-    if isinstance(item, Dataset):
-        return item
+    instances = [_from_memory(item) if isinstance(item, Dataset) else _from_file(item) for item in items]
+    pairs = sorted({(one.sop_class, one.transfer_syntax) for one, _ in instances})
+    association = StoreAssociation(peer, pairs)
     try:
-        header: FileDataset = dcmread(item, stop_before_pixels=True, specific_tags=["SOPClassUID", "SOPInstanceUID"])
-    except (OSError, InvalidDicomError) as error:
-        raise UsageError(f"{item}: cannot be sent: {error}") from error
-    return header
+        for instance, content in instances:
+            if (instance.sop_class, instance.transfer_syntax) not in association.accepted:
+                names = f"{UID(instance.sop_class).name} in {UID(instance.transfer_syntax).name}"
+                raise ContextError(f"{peer}: does not accept {names}", "send it in another transfer syntax")
+            with _opened(instance, content) as (data, length):
+                status, comment = association.store(
+                    instance.sop_class, instance.sop_instance, instance.transfer_syntax, data, length
+                )
+            yield StoreResult(instance.sop_instance, status, comment)
+    except BaseException:
+        association.abort()
+        raise
+    else:
+        association.release()
+
+
+@contextmanager
+def _opened(instance: Instance, content: bytes | None) -> Iterator[tuple[IO[bytes], int]]:
+    if content is not None:
+        yield BytesIO(content), len(content)
+        return
+    try:
+        with instance.source.open() as file:
+            skip(file, instance.offset)
+            yield file, instance.length
+    except OSError as error:
+        raise UsageError(f"{instance.source}: cannot be sent: {error.strerror or error}") from error
+
+
+def _from_file(path: Path) -> tuple[Instance, None]:
+    for found in scan([path]):
+        if isinstance(found, Instance):
+            return found, None
+        raise UsageError(f"{found.name}: cannot be sent: {found.kind}: {found.reason}")
+    raise UsageError(f"{path}: cannot be sent: nothing in it")
+
+
+def _from_memory(dataset: Dataset) -> tuple[Instance, bytes]:
+    syntax = UID(dataset.file_meta.TransferSyntaxUID)
+    content = encode(dataset, syntax.is_implicit_VR, syntax.is_little_endian, syntax.is_deflated)
+    if content is None:
+        raise UsageError(f"{dataset.SOPInstanceUID}: cannot be encoded in {syntax.name}")
+    nowhere = Source(Path(), None, len(content), 0)
+    return Instance(nowhere, str(dataset.SOPClassUID), str(dataset.SOPInstanceUID), str(syntax), 0), content
