@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orthweb.cli.dicom import parse_keys
+from orthweb.cli.dicom import _shown, parse_keys
 from orthweb.dicom.find import identifier, keyword
 from orthweb.dicom.move import Suboperations, retrieve_keys
 from orthweb.dicom.status import category, describe
@@ -87,3 +87,14 @@ def test_suboperations_when_one_uid_failed_then_it_is_a_tuple_of_one() -> None:
     answer.NumberOfFailedSuboperations = 1
     details.FailedSOPInstanceUIDList = "1.2.3"
     assert Suboperations.of(answer, details).failed_uids == ("1.2.3",)
+
+
+def test_shown_when_several_values_a_name_or_control_characters_then_one_clean_line() -> None:
+    from pydicom.dataset import Dataset
+
+    match = Dataset()
+    match.ModalitiesInStudy = ["CT", "SR"]
+    match.PatientName = "A^B"
+    match.StudyDescription = "red \x1b[31m alert"
+    shown = [_shown(match, name) for name in ("ModalitiesInStudy", "PatientName", "StudyDescription", "StudyID")]
+    assert shown == ["CT\\SR", "A^B", "red  [31m alert", ""]

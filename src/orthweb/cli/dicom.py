@@ -218,11 +218,14 @@ def parse_keys(keys: list[str] | None) -> dict[str, str]:
 
 
 def _shown(match: Dataset, column: str) -> str:
+    from pydicom.multival import MultiValue
+
     value: Any = match.get(column)
     if value is None:
         return ""
+    text = "\\".join(map(str, value)) if isinstance(value, MultiValue) else str(value)
     # What comes from the network goes to a terminal: no control characters.
-    return "".join(c if c.isprintable() else " " for c in str(value))
+    return "".join(c if c.isprintable() else " " for c in text)
 
 
 @contextmanager

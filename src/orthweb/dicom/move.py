@@ -108,8 +108,8 @@ def move(
             if on_progress is not None:
                 on_progress(last)
             if category(last.status) == "failure" and not (last.completed or last.failed):
-                # 0xA801 says so; Orthanc answers 0xC000 to a destination that it does not know.
-                hint = f"does the peer know {destination!r}? For a site, add it under [modalities]"
+                # Orthanc answers 0xC000 both to a destination that it does not know and to one that is away.
+                hint = f"does the peer know {destination!r} (a site: [modalities]), and is it running?"
                 raise StatusError(
                     f"{peer}: C-MOVE to {destination}: {describe(last.status, answer.get('ErrorComment'))}",
                     last.status,
