@@ -36,7 +36,7 @@ from live.weak_servers import (
     weak_index,
 )
 from orthweb.access import SiteAccess
-from orthweb.checks import archive, catalogue, security
+from orthweb.checks import archive, catalogue, reachability
 from orthweb.checks.check import Check
 from orthweb.checks.context import Context
 from orthweb.checks.facts import HostFacts, InternalPort, ServiceFacts
@@ -469,7 +469,7 @@ def clock_is_wrong(world: World) -> None:
 @breaks("security.reach", "an inner server on 127.0.0.2:.* answers 200 to a stranger")
 def inner_port_is_open(world: World) -> None:
     # Another loopback address stands for another address of the machine, so that the test opens nothing to the network.
-    world.monkeypatch.setattr(security, "other_addresses", lambda: ["127.0.0.2"])
+    world.monkeypatch.setattr(reachability, "other_addresses", lambda: ["127.0.0.2"])
     command = [sys.executable, "-u", "-m", "http.server", "--bind", "127.0.0.2", "0"]
     (world.folder / "patients").write_text("[]")
     server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=world.folder, text=True)
