@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from orthweb.dicom import phantom
 from orthweb.dicom.instance import ChangedError, Instance
-from orthweb.dicom.integrity import GARBLED, TRUNCATED, DamagedError, damage, whole
+from orthweb.dicom.integrity import GARBLED, IN_MEMORY, TRUNCATED, DamagedError, damage, whole
 from orthweb.dicom.scan import scan
 
 EXPLICIT = "1.2.840.10008.1.2.1"
@@ -56,19 +56,35 @@ def test_whole_when_real_file_then_only_the_damaged_are_refused(name: str) -> No
 
 @given(st.integers(min_value=1, max_value=len(DATA_SET) - 1))
 def test_damage_when_cut_anywhere_but_between_elements_then_truncated(length: int) -> None:
-    found = damage(BytesIO(DATA_SET[:length]), length, EXPLICIT)
-    assert found == (None if length in boundaries() else TRUNCATED)
+    expected = None if length in boundaries() else TRUNCATED
+    assert damage(DATA_SET[:length], length, EXPLICIT) == expected
+    assert damage(BytesIO(DATA_SET[:length]), length, EXPLICIT) == expected
 
 
 @given(st.binary(min_size=1, max_size=4096), st.sampled_from([EXPLICIT, "1.2.840.10008.1.2", "1.2.840.10008.1.2.2"]))
 @settings(max_examples=300)
 def test_damage_when_any_bytes_then_an_answer_and_no_exception(content: bytes, syntax: str) -> None:
-    assert damage(BytesIO(content), len(content), syntax) in (None, TRUNCATED, GARBLED)
+    found = damage(content, len(content), syntax)
+    assert found in (None, TRUNCATED, GARBLED)
+    assert damage(BytesIO(content), len(content), syntax) == found
 
 
 def test_damage_when_sequences_nest_too_deep_then_garbled_not_a_stack_overflow() -> None:
     level = bytes.fromhex("08004011 5351 0000 ffffffff feff00e0 ffffffff")
     assert damage(BytesIO(level * 5000), len(level) * 5000, EXPLICIT) == GARBLED
+
+
+def test_whole_when_larger_than_memory_is_spent_on_then_streamed_and_judged_too(tmp_path: Path) -> None:
+    path = phantom.write(tmp_path, phantom.PhantomStudy("x").multiframe(1, size=IN_MEMORY + 600_000))
+    (instance,) = scan([path])
+    assert isinstance(instance, Instance)
+    with whole(instance) as file:
+        assert file.read() == path.read_bytes()[instance.offset :]
+    os.truncate(path, path.stat().st_size - 1)
+    (instance,) = scan([path])
+    assert isinstance(instance, Instance)
+    with pytest.raises(DamagedError, match="truncated"), whole(instance):
+        pass
 
 
 def test_whole_when_file_changes_after_it_was_found_then_said_so(tmp_path: Path) -> None:

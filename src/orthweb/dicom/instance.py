@@ -112,9 +112,26 @@ def read_into(file: IO[bytes], view: memoryview) -> None:
         done += got
 
 
+def read_exactly(file: IO[bytes], count: int) -> bytes:
+    """Read ``count`` bytes.
+
+    Raises
+    ------
+    ChangedError
+        The file ends too early.
+    """
+    content = file.read(count)
+    while len(content) < count:
+        more = file.read(count - len(content))
+        if not more:
+            raise ChangedError("the file has become shorter since it was found")
+        content += more
+    return content
+
+
 def skip(file: IO[bytes], count: int) -> None:
     """Move forward by ``count`` bytes, also in a stream that cannot seek."""
     if file.seekable():
         file.seek(count, io.SEEK_CUR)
     else:
-        read_into(file, memoryview(bytearray(count)))
+        read_exactly(file, count)

@@ -16,7 +16,7 @@ from typing import IO
 
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
-from orthweb.dicom.instance import ChangedError, Instance, read_into, skip
+from orthweb.dicom.instance import ChangedError, Instance, read_exactly, skip
 
 _UNDEFINED = 0xFFFFFFFF
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
@@ -25,6 +25,7 @@ _LONG_VRS = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b
 """VRs with a 32-bit length after two reserved bytes (PS3.5 7.1.2)."""
 
 _DEEPEST = 64
+_WINDOW = 64 * 1024
 
 IN_MEMORY = 4 * 1024 * 1024
 """Data sets up to this many bytes are read into memory before they are sent."""
@@ -38,27 +39,30 @@ class _DamageError(Exception):
 
 
 class _Walker:
-    """Moves through a data set, knowing how much of it is left."""
+    """Moves through a data set, knowing how much of it is left.
 
-    def __init__(self, file: IO[bytes], length: int, big_endian: bool) -> None:
+    ``window`` holds some of the file's bytes, ``position`` is in it or beyond its end (then they are skipped).
+    """
+
+    def __init__(self, window: bytes, file: IO[bytes] | None, length: int, big_endian: bool) -> None:
+        self._window = window
         self._file = file
+        self._position = 0
         self._left = length
         order = ">" if big_endian else "<"
         self._tag = struct.Struct(f"{order}HH")
         self._short = struct.Struct(f"{order}H")
         self._long = struct.Struct(f"{order}L")
-        self._header = bytearray(8)
-        self._extra = bytearray(4)
 
     def elements(self, depth: int, implicit: bool, *, stop: int | None = None) -> None:
         """Walk elements until nothing is left, or the delimiter ``stop`` comes."""
         while self._left:
-            tag = self._read_tag_and_four()
+            tag, at = self._next()
             if tag in (_ITEM_END, _SEQUENCE_END):
                 if tag != stop:
                     raise _DamageError(GARBLED)
                 return
-            vr, length = self._length(implicit)
+            vr, length = self._length(at, implicit)
             if length == _UNDEFINED:
                 # UN of undefined length is implicit inside (PS3.5 6.2.2).
                 self._items(depth + 1, implicit or vr == b"UN", encapsulated=tag == 0x7FE00010)
@@ -71,8 +75,8 @@ class _Walker:
         if depth > _DEEPEST:
             raise _DamageError(GARBLED)
         while True:
-            tag = self._read_tag_and_four()
-            (length,) = self._long.unpack_from(self._header, 4)
+            tag, at = self._next()
+            (length,) = self._long.unpack_from(self._window, at + 4)
             if tag == _SEQUENCE_END:
                 return
             if tag != _ITEM:
@@ -84,41 +88,59 @@ class _Walker:
             else:
                 self.elements(depth, implicit, stop=_ITEM_END)
 
-    def _length(self, implicit: bool) -> tuple[bytes, int]:
+    def _length(self, at: int, implicit: bool) -> tuple[bytes, int]:
+        """Read VR and value length of the element header at ``at``, whose first eight bytes are there."""
         if implicit:
-            return b"", int(self._long.unpack_from(self._header, 4)[0])
-        vr = bytes(self._header[4:6])
+            return b"", int(self._long.unpack_from(self._window, at + 4)[0])
+        vr = self._window[at + 4 : at + 6]
         if vr in _LONG_VRS:
-            self._take(self._extra)
-            return vr, int(self._long.unpack(self._extra)[0])
+            return vr, int(self._long.unpack_from(self._window, self._take(4))[0])
         if not (vr.isalpha() and vr.isupper()):
             raise _DamageError(GARBLED)
-        return vr, int(self._short.unpack_from(self._header, 6)[0])
+        return vr, int(self._short.unpack_from(self._window, at + 6)[0])
 
-    def _read_tag_and_four(self) -> int:
-        self._take(self._header)
-        group, element = self._tag.unpack_from(self._header)
-        return int(group << 16 | element)
+    def _next(self) -> tuple[int, int]:
+        """Take eight bytes: a tag and four more; give the tag and where they are."""
+        at = self._take(8)
+        group, element = self._tag.unpack_from(self._window, at)
+        return int(group << 16 | element), at
 
-    def _take(self, buffer: bytearray) -> None:
-        if self._left < len(buffer):
+    def _take(self, count: int) -> int:
+        """Move over ``count`` bytes; give where they are in the window."""
+        if self._left < count:
             raise _DamageError(TRUNCATED)
-        read_into(self._file, memoryview(buffer))
-        self._left -= len(buffer)
+        if self._position + count > len(self._window):
+            self._refill(count)
+        at = self._position
+        self._position += count
+        self._left -= count
+        return at
+
+    def _refill(self, count: int) -> None:
+        rest = self._window[self._position :]
+        if self._file is None:
+            raise _DamageError(TRUNCATED)
+        skip(self._file, max(0, self._position - len(self._window)))
+        while len(rest) < count:
+            more = self._file.read(_WINDOW)
+            if not more:
+                raise _DamageError(TRUNCATED)
+            rest += more
+        self._window, self._position = rest, 0
 
     def _skip(self, length: int) -> None:
         if length > self._left:
             raise _DamageError(TRUNCATED)
-        skip(self._file, length)
+        self._position += length
         self._left -= length
 
 
-def damage(file: IO[bytes], length: int, transfer_syntax: str) -> str | None:
+def damage(content: bytes | IO[bytes], length: int, transfer_syntax: str) -> str | None:
     """Say what is wrong with a data set, or None.
 
     Parameters
     ----------
-    file : at the start of the data set; moved.
+    content : the data set, or a file at its start, which is moved.
     length : of the data set, in bytes.
 
     Raises
@@ -128,8 +150,9 @@ def damage(file: IO[bytes], length: int, transfer_syntax: str) -> str | None:
     """
     if transfer_syntax == DeflatedExplicitVRLittleEndian:
         return None
+    window, file = (content, None) if isinstance(content, bytes) else (b"", content)
     implicit = transfer_syntax == ImplicitVRLittleEndian
-    walker = _Walker(file, length, transfer_syntax == ExplicitVRBigEndian)
+    walker = _Walker(window, file, length, transfer_syntax == ExplicitVRBigEndian)
     try:
         walker.elements(0, implicit)
     except _DamageError as error:
@@ -161,12 +184,9 @@ def whole(instance: Instance) -> Iterator[IO[bytes]]:
             raise ChangedError("the file has changed since it was found")
         skip(file, instance.offset)
         if instance.length <= IN_MEMORY:
-            content = bytearray(instance.length)
-            read_into(file, memoryview(content))
-            in_memory = BytesIO(content)
-            _judge(in_memory, instance)
-            in_memory.seek(0)
-            yield in_memory
+            content = read_exactly(file, instance.length)
+            _judge(content, instance)
+            yield BytesIO(content)
             return
         _judge(file, instance)
     with instance.source.open() as file:
@@ -174,7 +194,7 @@ def whole(instance: Instance) -> Iterator[IO[bytes]]:
         yield file
 
 
-def _judge(file: IO[bytes], instance: Instance) -> None:
-    problem = damage(file, instance.length, instance.transfer_syntax)
+def _judge(content: bytes | IO[bytes], instance: Instance) -> None:
+    problem = damage(content, instance.length, instance.transfer_syntax)
     if problem is not None:
         raise DamagedError(problem)

@@ -2,7 +2,7 @@
 
 pynetdicom runs each association on two polling threads and takes every P-DATA-TF PDU through three queues:
 for 0.5 MB images that costs more than the peer's work. Here one blocking socket sends large writes, and
-pynetdicom supplies what is delicate: the PDUs of negotiation, and the command sets.
+pynetdicom supplies what is delicate: the PDUs of negotiation and release, and the reading of answers.
 """
 
 from __future__ import annotations
@@ -19,9 +19,7 @@ from typing import IO
 from pydicom.uid import UID
 from pynetdicom import PYNETDICOM_IMPLEMENTATION_UID, PYNETDICOM_IMPLEMENTATION_VERSION
 from pynetdicom._globals import APPLICATION_CONTEXT_NAME
-from pynetdicom.dimse_messages import C_STORE_RQ
-from pynetdicom.dimse_primitives import C_STORE
-from pynetdicom.dsutils import decode, encode
+from pynetdicom.dsutils import decode
 from pynetdicom.pdu import A_ABORT_RQ, A_ASSOCIATE_AC, A_ASSOCIATE_RJ, A_ASSOCIATE_RQ, A_RELEASE_RQ
 from pynetdicom.pdu_primitives import (
     A_ABORT,
@@ -42,6 +40,9 @@ from orthweb.dicom.peer import Peer, tls_failure
 _PDU_HEADER = struct.Struct(">BxL")
 _PDV_HEADER = struct.Struct(">BxLLBB")
 """P-DATA-TF type and length, PDV length, context ID, message control header (PS3.8 9.3.5, Annex E.2)."""
+
+_ELEMENT = struct.Struct("<HHL")
+"""Group, element and value length of an element in Implicit VR Little Endian (PS3.5 7.1.3)."""
 
 _PDV_OVERHEAD = 6
 """Bytes of a PDU's variable field that are not data: PDV length, context ID, control header."""
@@ -149,16 +150,7 @@ class StoreAssociation:
 
     def _command(self, sop_class: str, sop_instance: str, context: int) -> bytes:
         """Encode the C-STORE-RQ command set as P-DATA-TF PDUs (PS3.7 9.3.1.1)."""
-        primitive = C_STORE()
-        primitive.MessageID = self._message_id
-        primitive.AffectedSOPClassUID = sop_class
-        primitive.AffectedSOPInstanceUID = sop_instance
-        primitive.Priority = 2
-        primitive.DataSet = BytesIO(b"\0")
-        message = C_STORE_RQ()
-        message.primitive_to_message(primitive)
-        command = encode(message.command_set, True, True)
-        assert command is not None
+        command = command_set(sop_class, sop_instance, self._message_id)
         pdus = []
         piece = self._max_pdu - _PDV_OVERHEAD
         for start in range(0, len(command), piece):
@@ -288,6 +280,26 @@ _ENDINGS = {
     _RELEASE_RP: "the peer released the association",
     _ABORT: "the peer aborted the association",
 }
+
+
+def command_set(sop_class: str, sop_instance: str, message_id: int) -> bytes:
+    """Encode the command set of a C-STORE-RQ: Implicit VR Little Endian (PS3.7 6.3.1, 9.3.1.1)."""
+    elements = (
+        (0x0002, _uid(sop_class)),  # Affected SOP Class UID
+        (0x0100, b"\x01\x00"),  # Command Field: C-STORE-RQ
+        (0x0110, message_id.to_bytes(2, "little")),  # Message ID
+        (0x0700, b"\x02\x00"),  # Priority: low
+        (0x0800, b"\x01\x00"),  # Command Data Set Type: there is one
+        (0x1000, _uid(sop_instance)),  # Affected SOP Instance UID
+    )
+    body = b"".join(_ELEMENT.pack(0x0000, element, len(value)) + value for element, value in elements)
+    return _ELEMENT.pack(0x0000, 0x0000, 4) + len(body).to_bytes(4, "little") + body
+
+
+def _uid(text: str) -> bytes:
+    """Encode a UID at even length (PS3.5 9.1)."""
+    value = text.encode("ascii")
+    return value + b"\0" * (len(value) % 2)
 
 
 def _request(peer: Peer, proposed: Sequence[tuple[str, str]]) -> bytes:
