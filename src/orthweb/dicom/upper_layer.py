@@ -112,7 +112,7 @@ class StoreAssociation:
             if context.result == 0x00 and context.context_id is not None:
                 self.accepted[proposed[(context.context_id - 1) // 2]] = context.context_id
         # 0 means no limit (PS3.8 D.1); a PDU of our own choice is as good.
-        self._max_pdu = answer.maximum_length_received or MAX_PDU
+        self._piece = ((answer.maximum_length_received or MAX_PDU) - _PDV_OVERHEAD) // 2 * 2
 
     def store(
         self, sop_class: str, sop_instance: str, transfer_syntax: str, data: IO[bytes], length: int
@@ -135,12 +135,15 @@ class StoreAssociation:
         """
         context = self.accepted[sop_class, transfer_syntax]
         self._message_id = self._message_id % 65535 + 1
-        piece = self._max_pdu - _PDV_OVERHEAD
+        piece = self._piece
         pending = self._command(sop_class, sop_instance, context)
         sent = 0
-        while sent < length:
-            batch = min(length - sent, max(piece, WRITE_SIZE // piece * piece))
-            self._fill(pending, data, batch, context, last=sent + batch == length)
+        # A deflated data set may have an odd length, a fragment may not (PS3.5 A.5, PS3.8 E.1): a null byte fills it.
+        whole = length + length % 2
+        while sent < whole:
+            batch = min(whole - sent, max(piece, WRITE_SIZE // piece * piece))
+            last = sent + batch == whole
+            self._fill(pending, data, batch, context, last=last, padding=whole - length if last else 0)
             self.usable = False
             self._send(self._buffer)
             pending = b""
@@ -152,16 +155,16 @@ class StoreAssociation:
         """Encode the C-STORE-RQ command set as P-DATA-TF PDUs (PS3.7 9.3.1.1)."""
         command = command_set(sop_class, sop_instance, self._message_id)
         pdus = []
-        piece = self._max_pdu - _PDV_OVERHEAD
+        piece = self._piece
         for start in range(0, len(command), piece):
             part = command[start : start + piece]
             control = 0x03 if start + piece >= len(command) else 0x01
             pdus.append(_PDV_HEADER.pack(_P_DATA_TF, len(part) + 6, len(part) + 2, context, control) + part)
         return b"".join(pdus)
 
-    def _fill(self, before: bytes, data: IO[bytes], count: int, context: int, *, last: bool) -> None:
-        """Put ``before`` and ``count`` bytes of data, cut into PDUs, into the buffer."""
-        piece = self._max_pdu - _PDV_OVERHEAD
+    def _fill(self, before: bytes, data: IO[bytes], count: int, context: int, *, last: bool, padding: int) -> None:
+        """Put ``before`` and ``count`` bytes, cut into PDUs, into the buffer; the last ``padding`` ones are null."""
+        piece = self._piece
         pieces = -(-count // piece)
         total = len(before) + pieces * _PDV_HEADER.size + count
         if len(self._buffer) != total:
@@ -174,7 +177,9 @@ class StoreAssociation:
                 control = 0x02 if last and number == pieces - 1 else 0x00
                 _PDV_HEADER.pack_into(self._buffer, position, _P_DATA_TF, part + 6, part + 2, context, control)
                 position += _PDV_HEADER.size
-                read_into(data, view[position : position + part])
+                empty = padding if number == pieces - 1 else 0
+                read_into(data, view[position : position + part - empty])
+                view[position + part - empty : position + part] = bytes(empty)
                 position += part
 
     def _answer(self) -> tuple[int, str | None]:

@@ -62,8 +62,8 @@ class LocalEndpoints:
 
     @property
     def archive_script(self) -> Path:
-        """What Orthanc's Python plugin loads: it closes Orthanc's ports to other addresses."""
-        return self.state.archive / "plugin" / "loopback.py"
+        """What Orthanc's Python plugin loads; the files that it brings lie beside it."""
+        return self.state.archive / "plugin" / "archive.py"
 
     @property
     def edge_admin(self) -> Path:

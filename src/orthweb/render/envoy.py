@@ -302,6 +302,14 @@ def _connection_limit(prefix: str, connections: int) -> dict[str, Any]:
     )
 
 
+def _dicom_connections(site: Site) -> int:
+    """Give how many connections the DICOM port takes: more than associations, which the way to the archive limits.
+
+    Scanners and health checks connect, say nothing and leave; they must not use up what modalities need.
+    """
+    return max(512, 8 * site.edge.max_associations)
+
+
 def _tcp(name: str, cluster: str, **values: Any) -> dict[str, Any]:
     """Pass DICOM on, but not before the requestor has spoken (PS3.8 9.1: it always speaks first).
 
@@ -313,7 +321,8 @@ def _tcp(name: str, cluster: str, **values: Any) -> dict[str, Any]:
         "extensions.filters.network.tcp_proxy.v3.TcpProxy",
         stat_prefix=name,
         cluster=cluster,
-        idle_timeout="900s",
+        # Envoy does not see that a client leaves before its first word: until then only this ends the connection.
+        idle_timeout="180s",
         max_connect_attempts=3,
         upstream_connect_mode="ON_DOWNSTREAM_DATA",
         max_early_data_bytes=16384,
@@ -411,7 +420,10 @@ def bootstrap(site: Site, endpoints: LocalEndpoints, base: Path, *, certificates
         site.edge.dicom_port,
         {
             "transport_socket": tls.downstream(site, folder, certificates, dicom=True),
-            "filters": [_connection_limit("associations", site.edge.max_associations), _tcp("dicom", "archive-dicom")],
+            "filters": [
+                _connection_limit("dicom_connections", _dicom_connections(site)),
+                _tcp("dicom", "archive-dicom"),
+            ],
         },
         access_log=[_log(DICOM_LOG)],
     )
@@ -433,11 +445,11 @@ def bootstrap(site: Site, endpoints: LocalEndpoints, base: Path, *, certificates
         "archive-dicom",
         "127.0.0.1",
         ports.archive_dicom,
-        site.edge.max_associations + 4,
+        site.edge.max_associations,
         per_connection_buffer_limit_bytes=MEBIBYTE,
         transport_socket=tls.internal_client(folder),
     )
-    connections = site.edge.max_connections + site.edge.max_associations + 64
+    connections = site.edge.max_connections + _dicom_connections(site) + 64
     config = {
         "node": {"id": site.name, "cluster": site.name},
         "admin": {"address": {"pipe": {"path": str(endpoints.edge_admin), "mode": 0o600}}},

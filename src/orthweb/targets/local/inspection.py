@@ -22,7 +22,7 @@ from orthweb.render.endpoints import LocalEndpoints
 from orthweb.render.postgresql import DATABASE, ROLE
 from orthweb.state import StateFolder
 from orthweb.targets.base import ServiceStatus, SiteStatus
-from orthweb.targets.local import accounts, programs, supervision
+from orthweb.targets.local import accounts, machine, programs, supervision
 from orthweb.targets.local.deployment import Bundle, File
 from orthweb.targets.local.place import SERVICES, Place
 from orthweb.targets.local.readiness import ready
@@ -43,11 +43,6 @@ def connectable(site: Site) -> str:
     ):
         return "localhost" if site.tls.certificate is None else site.hostname
     return str(addresses[0]) if site.tls.certificate is None else site.hostname
-
-
-def total_memory() -> int:
-    """Give this machine's memory in bytes."""
-    return int(psutil.virtual_memory().total)
 
 
 def edge_ports(state: StateFolder) -> set[int]:
@@ -173,8 +168,11 @@ def access(place: Place, endpoints: LocalEndpoints) -> SiteAccess:
         ca=files.trusted_by_clients,
         credentials=Credentials(secrets.ADMIN_USER, kept.admin_password),
         client_certificates=place.site.tls.client_certificates,
+        tls_profile=place.site.tls.profile,
         client=files.check,
-        move_destination=MoveDestination(endpoints.check_aet, "127.0.0.1", endpoints.ports.check, files.check),
+        move_destination=MoveDestination(
+            endpoints.check_aet, "127.0.0.1", endpoints.ports.check, files.check, files.site_ca.certificate
+        ),
     )
 
 
@@ -250,7 +248,7 @@ def host_facts(place: Place, endpoints: LocalEndpoints) -> HostFacts:
             *(InternalPort(f"egress {name}", port, "other") for name, port in chosen.egress.items()),
         ),
         listen=tuple(str(address) for address in place.site.edge.listen),
-        max_body=int(place.site.edge.max_body),
+        max_body=machine.max_body(place.site),
         private=tuple(
             path
             for top in (state.pki, state.edge, state.archive, state.index / "tls")

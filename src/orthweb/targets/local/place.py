@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 from orthweb import pki, secrets
 from orthweb.errors import NotRunningError
 from orthweb.render.endpoints import LocalEndpoints, Ports
-from orthweb.targets.local import accounts, folder, ports, programs, rendering
+from orthweb.targets.local import accounts, folder, machine, ports, programs, rendering
 from orthweb.targets.local.deployment import Bundle, File
 from orthweb.targets.local.supervision import Supervisor
 
@@ -20,11 +19,6 @@ if TYPE_CHECKING:
 
 SERVICES = ("index", "archive", "edge")
 """In the order in which they start."""
-
-
-def workers() -> int:
-    """Give the number of Envoy's threads: a core each, four at most, because Orthanc needs the others."""
-    return max(1, min(4, len(os.sched_getaffinity(0))))
 
 
 @dataclass(frozen=True)
@@ -107,8 +101,11 @@ class Place:
     def files(self, layout: Layout, users: accounts.Accounts) -> list[File | Bundle]:
         """Render every file; secrets and certificates must be there."""
         kept = secrets.read(self.state.secrets)
-        wanted = rendering.files(self.site, self.base, layout.endpoints, self.pki, kept, layout.programs, users)
-        found = rendering.services(self.site, layout.endpoints, layout.programs, users, self.envoy_binary(), workers())
+        site = machine.fitted(self.site)
+        wanted = rendering.files(site, self.base, layout.endpoints, self.pki, kept, layout.programs, users)
+        found = rendering.services(
+            self.site, layout.endpoints, layout.programs, users, self.envoy_binary(), machine.workers()
+        )
         root = accounts.is_root()
         return [*wanted, rendering.supervisor_file(layout.endpoints, found, layout.programs, root=root)]
 

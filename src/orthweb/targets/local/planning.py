@@ -9,7 +9,7 @@ from orthweb import pki, secrets
 from orthweb.errors import SiteFileError
 from orthweb.sitefile import check_ports
 from orthweb.targets.base import PlanItem
-from orthweb.targets.local import accounts, database, folder, inspection
+from orthweb.targets.local import accounts, database, folder, inspection, machine
 from orthweb.targets.local.deployment import Bundle, Effect, File, changed
 from orthweb.targets.local.place import SERVICES, Layout, Place
 
@@ -126,8 +126,10 @@ def warnings(place: Place) -> list[PlanItem]:
     if open_to_all and not site.loopback_only:
         why = "every peer that reaches the DICOM port may query and retrieve: set it to store, or ask for certificates"
         items.append(PlanItem("warn", "dicom.unknown_peers", why))
-    memory = inspection.total_memory()
-    if 3 * site.edge.max_body > memory:
-        why = f"a body of {site.edge.max_body / 1024**3:.1f} GiB can take three times as much memory in Orthanc; "
-        items.append(PlanItem("warn", "edge.max_body", why + f"this machine has {memory / 1024**3:.1f} GiB"))
+    largest = machine.max_body(site)
+    if largest < site.edge.max_body:
+        why = (
+            f"is {largest / 1024**3:.1f} GiB here, a third of this machine's memory: Orthanc needs three times as much"
+        )
+        items.append(PlanItem("warn", "edge.max_body", why))
     return items

@@ -105,7 +105,7 @@ def archive_scripts() -> Path:
     """
     package = Path(__file__).parents[2]
     for folder in (package / "plugin", package.parents[1] / "plugin"):
-        if (folder / "loopback.py").is_file():
+        if (folder / "archive.py").is_file():
             return folder
     raise UsageError(f"{package / 'plugin'}: is missing", "install orthweb again")
 

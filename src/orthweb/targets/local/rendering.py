@@ -137,11 +137,9 @@ def files(
             "archive",
             "restart",
         ),
-        File(
-            endpoints.archive_script,
-            (archive_scripts() / endpoints.archive_script.name).read_bytes(),
-            "archive",
-            "restart",
+        *(
+            File(endpoints.archive_script.with_name(path.name), path.read_bytes(), "archive", "restart")
+            for path in sorted(archive_scripts().glob("*.py"))
         ),
         # Orthanc reads these at its start alone: a restart waits until no association is open.
         File(archive / "tls" / "archive.pem", pki.archive.certificate.read_bytes(), "archive", "idle"),
