@@ -1,0 +1,5 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What Orthanc's Python plugin loads: one file, which brings the others."""
+
+import loopback  # noqa: F401
+import reserve  # noqa: F401
