@@ -112,7 +112,7 @@ class StoreAssociation:
             if context.result == 0x00 and context.context_id is not None:
                 self.accepted[proposed[(context.context_id - 1) // 2]] = context.context_id
         # 0 means no limit (PS3.8 D.1); a PDU of our own choice is as good.
-        self._piece = ((answer.maximum_length_received or MAX_PDU) - _PDV_OVERHEAD) // 2 * 2
+        self._piece = piece_size(answer.maximum_length_received or MAX_PDU)
 
     def store(
         self, sop_class: str, sop_instance: str, transfer_syntax: str, data: IO[bytes], length: int
@@ -305,6 +305,11 @@ def _uid(text: str) -> bytes:
     """Encode a UID at even length (PS3.5 9.1)."""
     value = text.encode("ascii")
     return value + b"\0" * (len(value) % 2)
+
+
+def piece_size(max_pdu: int) -> int:
+    """Give the most bytes of data that fit into a PDU; an even number, as fragments must be (PS3.8 E.1)."""
+    return (max_pdu - _PDV_OVERHEAD) // 2 * 2
 
 
 def _request(peer: Peer, proposed: Sequence[tuple[str, str]]) -> bytes:
