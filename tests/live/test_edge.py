@@ -363,14 +363,14 @@ def test_dicomweb_links_then_lead_back_to_the_address_that_was_called(access: Si
     assert metadata["7FE00010"]["BulkDataURI"].startswith(expected)
 
 
-@pytest.mark.parametrize("query", ["PatientName=%2ASENT%49NEL%2A", "00100010=SENTINEL*", "PatientName=SENTINEL%5EJane"])
+@pytest.mark.parametrize("query", ["PatientName=%2AENC%4fDED%2A", "00100010=ENCODED*", "PatientName=ENCODED%5EJane"])
 def test_qido_when_a_client_encodes_more_than_it_must_then_finds_the_same(access: SiteAccess, query: str) -> None:
     made = image(seed="a study that is found by name")
-    made.PatientName = "SENTINEL^Jane"
+    made.PatientName = "ENCODED^Jane"
     store(access, made)
     with https(access) as client:
         found = client.get(f"/dicom-web/studies?{query}").json()
-        none = client.get("/dicom-web/studies?PatientName=SENTINEL%26limit%3D1").json()
+        none = client.get("/dicom-web/studies?PatientName=ENCODED%26limit%3D1").json()
     assert [study["0020000D"]["Value"] for study in found] == [[made.StudyInstanceUID]]
     assert none == []
 
