@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Refuse C-STORE in time: while the store is nearly full, read-only or gone.
+"""Refuse instances in time: while the store is nearly full, read-only or gone.
 
-Orthanc answers a write that fails with 0xA700. But where it cannot make the *folder* of a new file, it answers nothing at
-all and keeps the association open: the sender waits until its timeout, and so do all that come after it. Here the
-instance is refused before, as long as there is room for folders, and for the index when it lies on the same disk.
+Orthanc answers a C-STORE whose file cannot be written with 0xA700. But where it cannot make the *folder* of the file,
+it answers nothing and keeps the association open: the sender waits until its timeout. To STOW-RS it answers 200 with
+neither a stored nor a failed instance in it, which many a client takes for success. Here an instance is refused
+before, while there is still room for folders, and for the index when it lies on the same disk.
 
 Orthanc's Python plugin loads this file. Without Orthanc it can be imported and tested: `problem` decides.
 """
@@ -22,6 +23,9 @@ OUT_OF_RESOURCES = 0xA700
 """DIMSE status "Refused: Out of Resources" (PS3.4 table B.2-1): the sender may try again later."""
 
 SUCCESS = 0x0000
+
+BRINGS_INSTANCES = ("/instances", "/dicom-web/studies")
+"""Upload, and STOW-RS (PS3.18 10.5)."""
 
 
 def problem(store, size=0):
@@ -61,10 +65,21 @@ class Guard:
         self._refusing = found is not None
         return OUT_OF_RESOURCES if self._refusing else SUCCESS
 
+    def admits(self, uri, headers):
+        """Tell whether a POST or PUT may pass: one that brings instances needs room for its body."""
+        if not uri.startswith(BRINGS_INSTANCES):
+            return True
+        length = headers.get("content-length", "")
+        return self.status(int(length) if length.isdigit() else 0) == SUCCESS
+
 
 def _register(orthanc):
     guard = Guard(json.loads(orthanc.GetConfiguration())["StorageDirectory"], orthanc.LogError)
     orthanc.RegisterIncomingCStoreInstanceFilter(lambda instance: guard.status(instance.GetInstanceSize()))
+    writing = (orthanc.HttpMethod.POST, orthanc.HttpMethod.PUT)
+    orthanc.RegisterIncomingHttpRequestFilter(
+        lambda uri, **request: request["method"] not in writing or guard.admits(uri, request["headers"])
+    )
 
 
 try:
