@@ -224,6 +224,14 @@ class Sender:
                         channel.abort()
                         channel = None
                     if failures:
+                        busy = PeerError(
+                            f"{self._transport.destination}: has been refusing for lack of resources for "
+                            f"{self._retry_for:g} s",
+                            "is its disk full? Send again when there is room: what was acknowledged is skipped",
+                        )
+                        if not self._may_retry(busy):
+                            self._end(busy)
+                            return
                         self._done.wait(_pause(failures))
                 except OrthwebError as error:
                     in_flight = channel is not None
