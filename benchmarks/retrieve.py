@@ -73,6 +73,7 @@ def run(scale: Scale) -> Figures:
                         "MB/s": sizes[name] / median(seconds) / MEGABYTE,
                         "seconds": spread(seconds),
                         "to direct": direct / median(seconds),
+                        "fastest to fastest": min(found["direct"]) / min(seconds),
                     }
                 )
             if reading.promised:
@@ -104,8 +105,8 @@ def _readings(edge: Endpoint, scale: Scale) -> list[Reading]:
     times = scale.size(4, 1)
     return [
         Reading("WADO-RS study", [whole] * times, part),
-        Reading("WADO-RS instance", single * times, part),
-        Reading("WADO-RS instance", single * times, part, parallel=4),
+        Reading("WADO-RS instance", single * scale.size(2, 1), part),
+        Reading("WADO-RS instance", single * scale.size(2, 1), part, parallel=4),
         Reading("/instances/{id}/file", files * times),
         Reading("/instances/{id}/file", files * times, parallel=4),
         Reading("/system", ["/system"] * scale.size(1000, 10), promised=False),
