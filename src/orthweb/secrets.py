@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 import secrets
 import string
 from dataclasses import dataclass
 from pathlib import Path
 
 from orthweb.errors import OrthwebError
+from orthweb.files import write_whole
 
 ADMIN_USER = "admin"
 _READABLE = string.ascii_letters + string.digits
@@ -65,26 +65,14 @@ def _generate(field: str) -> str:
     return "".join(secrets.choice(_READABLE) for _ in range(24))
 
 
-def write_file(path: Path, text: str, mode: int = 0o600) -> None:
-    """Write a file as a whole or not at all: the new text is on the disk before it takes the name."""
-    part = path.with_name(f".{path.name}.part")
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    with os.fdopen(descriptor, "w") as stream:
-        os.fchmod(stream.fileno(), mode)
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    part.replace(path)
-
-
 def ensure(folder: Path) -> Secrets:
     """Generate what is missing and read all.
 
     An empty file (the machine died while it was written) counts as missing.
     """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)
     for field in missing(folder):
-        write_file(folder / file_name(field), _generate(field) + "\n")
+        write_whole(folder / file_name(field), f"{_generate(field)}\n".encode())
     return read(folder)
 
 

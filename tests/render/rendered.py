@@ -89,6 +89,7 @@ DEBIAN_12 = Programs(
                 ("PostgreSQLIndex", "4.0", (4, 0)),
                 ("DicomWeb", "1.7", (1, 7)),
                 ("Gdcm", "1.5", (1, 5)),
+                ("Python", "4.0", (4, 0)),
             )
         ),
     ),
@@ -125,7 +126,13 @@ class Rendered:
     def endpoints(self) -> LocalEndpoints:
         state = StateFolder(self.base / ".orthweb")
         egress = {name: 20011 + number for number, name in enumerate(egress_names(self.site))}
-        ports = Ports(archive_http=20001, archive_dicom=20002, index=20003, check=20004, egress=egress)
+        ports = Ports(
+            archive_http=701 if self.accounts.archive else 20001,
+            archive_dicom=20002,
+            index=20003,
+            check=20004,
+            egress=egress,
+        )
         return LocalEndpoints(state, self.site.store.path or state.store, state.run, ports, SECRETS.check_aet)
 
     @property
@@ -138,7 +145,7 @@ class Rendered:
         root = self.accounts.edge is not None
         return {
             "orthanc.json": orthanc.configuration(self.site, self.endpoints, self.programs.orthanc),
-            "envoy.json": envoy.bootstrap(self.site, self.endpoints, self.base, certificates=certificates),
+            "envoy.json": envoy.bootstrap(self.site, self.endpoints, certificates=certificates),
             "postgresql.conf": postgresql.postgresql_conf(self.site, self.endpoints),
             "pg_hba.conf": postgresql.pg_hba_conf(),
             "pg_ident.conf": postgresql.pg_ident_conf(("someone", "postgres")),
@@ -153,9 +160,7 @@ class Rendered:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         pki.ensure(folder, self.site, self.base)
         paths = pki.paths(folder, self.site, self.base)
-        return rendering.files(
-            self.site, self.base, self.endpoints, paths, SECRETS, self.programs, accounts=self.accounts
-        )
+        return rendering.files(self.site, self.endpoints, paths, SECRETS, self.programs, accounts=self.accounts)
 
     def put(self) -> None:
         """Write every file, for the user who runs the tests."""

@@ -49,6 +49,7 @@ def site_file(tmp_path: Path) -> Iterator[Path]:
     """A site that has its certificates, and the command line told to use it."""
     path = tmp_path / "site.toml"
     path.write_text("")
+    (tmp_path / ".orthweb").mkdir(mode=0o700)
     pki.ensure(tmp_path / ".orthweb/pki", Site(), tmp_path)
     before, console.settings.site_file = console.settings.site_file, path
     yield path

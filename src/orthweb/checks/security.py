@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pwd
 import stat
 import time
 from collections.abc import Iterator
@@ -35,7 +37,7 @@ _FLUSHED = 15.0
 @check(
     "security.secret_files",
     "Secrets' file modes",
-    "Generated passwords and private keys are open to their owner alone",
+    "Generated passwords and private keys are open to their owner alone, or to the one service that needs them",
     hint="chmod 600 on the file, 700 on the folder of secrets; `orthweb up` does it too",
 )
 def secret_files(context: Context) -> str:
@@ -45,10 +47,10 @@ def secret_files(context: Context) -> str:
     if not files:
         raise CheckFailed(f"{facts.secrets.name}: no secrets there")
     everything = [facts.secrets, *files, *(path for path in facts.private if path.exists())]
+    groups = _services_groups(facts)
     for path in everything:
-        bits = stat.S_IMODE(path.stat().st_mode)
-        if bits & 0o077:
-            raise CheckFailed(f"{_below(facts, path)}: mode {bits:04o}")
+        if _bits_of_others(path.stat(), groups):
+            raise CheckFailed(f"{_below(facts, path)}: mode {stat.S_IMODE(path.stat().st_mode):04o}")
     return f"{len(everything) - 1} files and their folder"
 
 
@@ -65,7 +67,8 @@ def state_folder(context: Context) -> str:
     if bits & 0o066:
         raise CheckFailed(f"the state folder has mode {bits:04o}")
     # bin/ has a copy of Envoy, where the wheel's own lies in a closed folder: a public program, root's.
-    found = [path for path in _open_to_others(facts.state) if path.parent != facts.state / "bin"]
+    groups = _services_groups(facts)
+    found = [path for path in _open_to_others(facts.state, groups) if path.parent != facts.state / "bin"]
     if found:
         raise CheckFailed(
             f"others may read {_below(facts, found[0])}" + (f" and {len(found) - 1} more" if found[1:] else "")
@@ -73,10 +76,27 @@ def state_folder(context: Context) -> str:
     return f"mode {bits:04o}, no file open to others"
 
 
-def _open_to_others(folder: Path) -> Iterator[Path]:
-    """List files that group or others may read and can reach."""
+def _services_groups(facts: HostFacts) -> frozenset[int]:
+    """Give the groups of the services' own users: root's files reach a service through them, to be read only."""
+    found = set()
+    for service in facts.services:
+        with contextlib.suppress(KeyError):
+            found.add(pwd.getpwnam(service.user).pw_gid)
+    return frozenset(found - {0})
+
+
+def _bits_of_others(found: os.stat_result, groups: frozenset[int]) -> int:
+    """Give the mode bits that let others in; a service's group may read what root owns, and pass its folders."""
+    bits = stat.S_IMODE(found.st_mode) & 0o077
+    if found.st_uid == 0 and found.st_gid in groups:
+        bits &= ~(0o050 if stat.S_ISDIR(found.st_mode) else 0o040)
+    return bits
+
+
+def _open_to_others(folder: Path, groups: frozenset[int]) -> Iterator[Path]:
+    """List files that others may read and can reach."""
     try:
-        if not stat.S_IMODE(folder.stat().st_mode) & 0o011:
+        if not _bits_of_others(folder.stat(), groups) & 0o011:
             return
         entries = sorted(folder.iterdir())
     except PermissionError:
@@ -84,8 +104,8 @@ def _open_to_others(folder: Path) -> Iterator[Path]:
     for path in entries:
         state = path.lstat()
         if stat.S_ISDIR(state.st_mode):
-            yield from _open_to_others(path)
-        elif stat.S_ISREG(state.st_mode) and stat.S_IMODE(state.st_mode) & 0o044:
+            yield from _open_to_others(path, groups)
+        elif stat.S_ISREG(state.st_mode) and _bits_of_others(state, groups) & 0o044:
             yield path
 
 

@@ -119,5 +119,6 @@ def _terminated(_signal: int, _frame: object) -> None:
 
 def main() -> None:
     """Run the program. A termination signal is treated like Ctrl-C: what was started is stopped in order."""
-    signal.signal(signal.SIGTERM, _terminated)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _terminated)
     app()

@@ -22,11 +22,11 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print facts as JSON.")]
 def _site() -> tuple[Site, Path, Path]:
     """Read the site file; give the site, the folder it lies in and the PKI folder."""
     from orthweb import sitefile
-    from orthweb.state import FOLDER_NAME, StateFolder
+    from orthweb.targets import open_site
 
     site_file = console.settings.site_file
     base = site_file.absolute().parent
-    return sitefile.load(site_file), base, StateFolder(base / FOLDER_NAME).pki
+    return sitefile.load(site_file), base, open_site(site_file).state.pki
 
 
 @program.command("list")

@@ -20,10 +20,9 @@ def credentials(
 ) -> None:
     """Show the administrator's name and password, on a terminal only."""
     from orthweb import secrets
-    from orthweb.targets.local.folder import inspect, locate
+    from orthweb.targets import open_site
 
-    folder = locate(console.settings.site_file.absolute().parent)
-    inspect(folder.root)
+    folder = open_site(console.settings.site_file).state
     if not json and not console.is_terminal():
         raise UsageError(
             "the password is shown on a terminal only, so that it does not end up in a log",

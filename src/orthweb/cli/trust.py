@@ -27,12 +27,11 @@ def trust(
     from orthweb import sitefile
     from orthweb import trust as subject
     from orthweb.pki import paths
-    from orthweb.state import FOLDER_NAME, StateFolder
+    from orthweb.targets import open_site
 
     site_file = console.settings.site_file
-    site = sitefile.load(site_file)
-    base = site_file.absolute().parent
-    state = StateFolder(base / FOLDER_NAME)
+    site, base = sitefile.load(site_file), site_file.absolute().parent
+    state = open_site(site_file).state
     connection = subject.export(state.pki, site, base, out or state.root / "trust")
     connection = subject.with_client(connection, client, paths(state.pki, site, base).client_folder)
     chosen = subject.instructions(connection, tool)

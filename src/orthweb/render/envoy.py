@@ -246,7 +246,7 @@ def _https(site: Site, edge: Path) -> dict[str, Any]:
         delayed_close_timeout="2s",
         max_request_headers_kb=32,
         common_http_protocol_options={
-            "idle_timeout": "900s",
+            "idle_timeout": "60s",
             "headers_with_underscores_action": "REJECT_REQUEST",
             "max_headers_count": 100,
         },
@@ -322,7 +322,7 @@ def _tcp(name: str, cluster: str, **values: Any) -> dict[str, Any]:
         stat_prefix=name,
         cluster=cluster,
         # Envoy does not see that a client leaves before its first word: until then only this ends the connection.
-        idle_timeout="180s",
+        idle_timeout="90s",
         max_connect_attempts=3,
         upstream_connect_mode="ON_DOWNSTREAM_DATA",
         max_early_data_bytes=16384,
@@ -362,14 +362,15 @@ def _is_address(host: str) -> bool:
     return True
 
 
-def _egress(site: Site, endpoints: LocalEndpoints, base: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def _egress(site: Site, endpoints: LocalEndpoints) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Give listeners and clusters for the archive's way to modalities that speak TLS."""
     edge = endpoints.state.edge
-    site_ca = edge / "tls" / "current" / f"{tls.SITE_CA}.pem"
+    current = edge / "tls" / "current"
+    site_ca = current / f"{tls.SITE_CA}.pem"
     peers = {CHECK_MODALITY: ("127.0.0.1", endpoints.ports.check, site_ca)}
     for name, peer in site.modalities.items():
         if peer.tls:
-            peers[name] = (peer.host, peer.port, base / peer.ca if peer.ca else site_ca)
+            peers[name] = (peer.host, peer.port, current / f"{tls.modality_ca(name)}.pem" if peer.ca else site_ca)
     listeners, clusters = [], []
     for name, (host, port, ca) in peers.items():
         cluster = f"modality-{name}"
@@ -394,12 +395,11 @@ def _egress(site: Site, endpoints: LocalEndpoints, base: Path) -> tuple[list[dic
     return listeners, clusters
 
 
-def bootstrap(site: Site, endpoints: LocalEndpoints, base: Path, *, certificates: int, keep_alive: float = 20.0) -> str:
+def bootstrap(site: Site, endpoints: LocalEndpoints, *, certificates: int, keep_alive: float = 20.0) -> str:
     """Give Envoy's bootstrap configuration (JSON), without any secret.
 
     Parameters
     ----------
-    base : folder of the site file, which paths in it are relative to.
     certificates : how many certificates the edge shows (two of its own, or the one that was brought).
     keep_alive : seconds that Orthanc keeps an idle HTTP connection open; the edge closes it earlier.
     """
@@ -427,7 +427,7 @@ def bootstrap(site: Site, endpoints: LocalEndpoints, base: Path, *, certificates
         },
         access_log=[_log(DICOM_LOG)],
     )
-    egress_listeners, egress_clusters = _egress(site, endpoints, base)
+    egress_listeners, egress_clusters = _egress(site, endpoints)
     protocol = {
         "@type": f"{TYPE}.extensions.upstreams.http.v3.HttpProtocolOptions",
         "common_http_protocol_options": {"idle_timeout": f"{keep_alive:g}s"},
@@ -447,7 +447,7 @@ def bootstrap(site: Site, endpoints: LocalEndpoints, base: Path, *, certificates
         ports.archive_dicom,
         site.edge.max_associations,
         per_connection_buffer_limit_bytes=MEBIBYTE,
-        transport_socket=tls.internal_client(folder),
+        transport_socket=tls.internal_client(folder, "archive"),
     )
     connections = site.edge.max_connections + _dicom_connections(site) + 64
     config = {

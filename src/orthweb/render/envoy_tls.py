@@ -35,6 +35,11 @@ def edge_secret(number: int) -> str:
     return f"edge-{number}"
 
 
+def modality_ca(name: str) -> str:
+    """Name the file of the CA that signed a modality's certificate."""
+    return f"modality-{name}-ca"
+
+
 def sds_file(name: str, secret: dict[str, Any]) -> str:
     """Give the text of an SDS file with one secret in it."""
     resource = {"@type": f"{_TLS}.Secret", "name": name, **secret}
@@ -122,14 +127,20 @@ def internal_server(folder: Path) -> dict[str, Any]:
     return _socket("DownstreamTlsContext", common, {"require_client_certificate": True})
 
 
-def internal_client(folder: Path) -> dict[str, Any]:
-    """Give the transport socket towards the archive's DICOM server: mutual TLS inside the site."""
+def internal_client(folder: Path, server: str) -> dict[str, Any]:
+    """Give the transport socket towards a server inside the site: mutual TLS, with the one called `server`."""
+    validation = {
+        "default_validation_context": {
+            "match_typed_subject_alt_names": [{"san_type": "DNS", "matcher": {"exact": server}}]
+        },
+        "validation_context_sds_secret_config": sds(INTERNAL_CA, folder),
+    }
     common = {
         "tls_params": {"tls_minimum_protocol_version": "TLSv1_2", "tls_maximum_protocol_version": "TLSv1_3"},
         "tls_certificate_sds_secret_configs": [sds(EDGE_INTERNAL, folder)],
-        "validation_context_sds_secret_config": sds(INTERNAL_CA, folder),
+        "combined_validation_context": validation,
     }
-    return _socket("UpstreamTlsContext", common, {"sni": "localhost"})
+    return _socket("UpstreamTlsContext", common, {"sni": server})
 
 
 def modality_client(host: str, ca: Path, *, address: bool, certificate: dict[str, Any] | None) -> dict[str, Any]:

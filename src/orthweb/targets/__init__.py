@@ -17,4 +17,4 @@ def open_site(site_file: Path) -> Target:
     from orthweb.sitefile import load
     from orthweb.targets.local import LocalTarget
 
-    return LocalTarget(load(site_file), site_file.absolute().parent)
+    return LocalTarget(load(site_file), site_file.absolute().parent, site_file.name)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from orthweb.access import SiteAccess
+from orthweb.state import StateFolder
 
 if TYPE_CHECKING:
     from orthweb.checks.facts import HostFacts
@@ -84,6 +85,10 @@ class Target(Protocol):
     """A place where a site runs."""
 
     site: Site
+
+    @property
+    def state(self) -> StateFolder:
+        """The site's state folder."""
 
     def plan(self) -> list[PlanItem]:
         """Say what `up` would change, without changing anything."""

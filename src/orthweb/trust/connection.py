@@ -96,8 +96,8 @@ def export(folder: Path, site: Site, base: Path, out: Path) -> Connection:
     try:
         if not out.is_dir():
             out.mkdir(parents=True)
-            # Whatever the umask: what lies here is for everybody.
-            out.chmod(0o755)
+            # In the state folder, where nothing is open to others; what lies elsewhere is for everybody to read.
+            out.chmod(0o700 if out.parent == folder.parent else 0o755)
         pair.write_files({ca: (pem, 0o644), trust_store: (store, 0o644)})
     except OSError as error:
         raise UsageError(f"--out: {out}: {error.strerror}; should be a folder that can be written") from error

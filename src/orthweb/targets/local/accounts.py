@@ -59,12 +59,12 @@ def missing_edge_user() -> bool:
     return is_root() and _look_up(EDGE_USER) is None
 
 
-def ensure() -> Accounts:
-    """Find the services' users; as root, add the edge's, which comes with no package.
+def find() -> Accounts:
+    """Find the services' users.
 
     Raises
     ------
-    UsageError : a user is missing.
+    UsageError : one is missing.
     """
     if not is_root():
         caller()
@@ -79,10 +79,15 @@ def ensure() -> Accounts:
         found[service] = account
     edge = _look_up(EDGE_USER)
     if edge is None:
-        _add_edge_user()
-        edge = _look_up(EDGE_USER)
-    assert edge is not None
+        raise UsageError(f"the user {EDGE_USER} does not exist", "orthweb up makes it")
     return Accounts(found["index"], found["archive"], edge)
+
+
+def ensure() -> Accounts:
+    """Find the services' users; as root, first add the edge's, which comes with no package."""
+    if missing_edge_user():
+        _add_edge_user()
+    return find()
 
 
 def _add_edge_user() -> None:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import shutil
 import signal
 import time
+import uuid
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 from orthweb import pki, secrets
 from orthweb.access import SiteAccess
 from orthweb.errors import OrthwebError, UsageError
 from orthweb.render.supervisor import Account
 from orthweb.targets.base import PlanItem, Report, quiet
-from orthweb.targets.local import accounts, database, folder, inspection, planning, ports, supervision
-from orthweb.targets.local.deployment import Bundle, File, changed
+from orthweb.targets.local import accounts, database, folder, inspection, planning, ports, store, supervision
+from orthweb.targets.local.deployment import Bundle, File, changed, readable
 from orthweb.targets.local.place import SERVICES, Layout, Place
 from orthweb.targets.local.readiness import ready
 
@@ -32,33 +34,50 @@ def up(place: Place, report: Report) -> list[PlanItem]:
     SiteFileError, UsageError : nothing was changed.
     OrthwebError : a service did not start; whatever this call started has been stopped again.
     """
-    folder.inspect(place.state.root)
+    place.check()
     _ = place.programs
     if not place.state.root.exists():
         planning.check_edge_ports(place)  # before the first folder is made
-    folder.make(place.base)
+    folder.make_root(place.base)
     with folder.locked(place.state, report):
-        was_running = place.running()
-        if not was_running:
+        folder.make(place.base)
+        place.check()
+        running = place.running()
+        if not running:
             _clear_leftovers(place, report)
         planning.check_edge_ports(place)
-        with _undone(place, was_running, report):
-            done = _make(place, place.layout(), was_running, report)
+        run = _Run(running)
+        with _undone(place, run, report):
+            done = _make(place, place.layout(), run, report)
             wait(place, report)
             return done + planning.warnings(place)
 
 
+@dataclass
+class _Run:
+    """Whether the site runs, apart from what this call starts."""
+
+    running: bool
+
+
 @contextlib.contextmanager
-def _undone(place: Place, was_running: bool, report: Report) -> Iterator[None]:
+def _undone(place: Place, run: _Run, report: Report) -> Iterator[None]:
     """Stop what this call started when it does not get to its end, Ctrl-C included."""
     try:
         yield
     except BaseException:
-        if not was_running:
+        if not run.running:
             report("stopping what was started")
             with contextlib.suppress(OrthwebError):
                 stop(place)
         raise
+
+
+def _halt(place: Place, run: _Run, report: Report, why: str) -> None:
+    if run.running:
+        report(f"stopping: {why}")
+        run.running = False
+        stop(place)
 
 
 def _clear_leftovers(place: Place, report: Report) -> None:
@@ -69,7 +88,7 @@ def _clear_leftovers(place: Place, report: Report) -> None:
     database.forget_dead_server(place.data, place.run / "index")
 
 
-def _make(place: Place, layout: Layout, was_running: bool, report: Report) -> list[PlanItem]:
+def _make(place: Place, layout: Layout, run: _Run, report: Report) -> list[PlanItem]:
     report("secrets and certificates")
     users = accounts.ensure()
     fresh = secrets.missing(place.state.secrets)
@@ -77,23 +96,25 @@ def _make(place: Place, layout: Layout, was_running: bool, report: Report) -> li
     done = planning.new_secrets(fresh)
     done += planning.certificates(pki.ensure(place.state.pki, place.site, place.base))
     layout = place.with_secrets(layout, kept)
+    facts = folder.read_facts(place.state)
+    facts = replace(facts, site=facts.site or uuid.uuid4().hex, site_file=place.file_name)
+    facts = replace(facts, ports=ports.as_facts(layout.ports))
+    folder.write_facts(place.state, facts)
     _folders(place, users, layout)
-    if "index_password" in fresh and was_running:
-        report("stopping: the index gets a new password")
-        stop(place)
-        was_running = False
-    done += _index(place, users, kept, "index_password" in fresh, report)
+    facts = _store(place, users, facts)
+    digest = hashlib.sha256(kept.index_password.encode()).hexdigest()
+    if digest != facts.index_password and database.is_complete(place.data):
+        _halt(place, run, report, "the index gets a new password")
+    done += _index(place, users, kept, facts.index_password == digest, report)
+    folder.write_facts(place.state, replace(facts, index_password=digest))
     _deliver_envoy(place)
     differing = changed(place.files(layout, users))
     done += planning.files(place, differing)
-    folder.write_facts(place.state, folder.Facts(ports.as_facts(layout.ports)))
     for item in differing:
         item.put(None if item.service == "supervisor" else users.of(item.service))
-    if was_running and any(item.service == "supervisor" for item in differing):
-        report("stopping: the services themselves changed")
-        stop(place)
-        was_running = False
-    if was_running:
+    if any(item.service == "supervisor" for item in differing):
+        _halt(place, run, report, "the services themselves changed")
+    if run.running:
         return done + apply(place, differing, report)
     report("starting the services")
     supervision.launch(place.state.root / "supervisord.conf", place.state.logs / "supervisor.log")
@@ -103,46 +124,65 @@ def _make(place: Place, layout: Layout, was_running: bool, report: Report) -> li
 
 
 def _folders(place: Place, users: accounts.Accounts, layout: Layout) -> None:
+    """Make the services' folders: those with configuration are ours and readable, those with data are theirs."""
     state, endpoints = place.state, layout.endpoints
-    wanted: list[tuple[Path, Account | None]] = [
+    for path, account in (
         (state.index, users.index),
         (state.index / "tls", users.index),
-        (endpoints.index_run, users.index),
         (state.archive, users.archive),
         (state.archive / "configuration", users.archive),
         (state.archive / "tls", users.archive),
         (state.archive / "plugin", users.archive),
-        (state.archive / "work", users.archive),
-        (place.store, users.archive),
         (state.edge, users.edge),
         (state.edge / "sds", users.edge),
         (state.edge / "tls", users.edge),
+    ):
+        readable(path, account)
+    for path, account in (
+        (endpoints.index_run, users.index),
+        (state.archive / "work", users.archive),
         (endpoints.edge_admin.parent, users.edge),
-    ]
-    for path, account in wanted:
-        try:
-            folder.folder(path, 0o700, account.uid if account else -1, account.gid if account else -1)
-        except OSError as error:
-            key = "store.path: " if path == place.store and place.site.store.path else ""
-            raise UsageError(f"{key}{path}: {error.strerror}", "make it writable for the caller") from error
+    ):
+        folder.folder(path, 0o700, *_ids(account))
+
+
+def _ids(account: Account | None) -> tuple[int, int]:
+    return (account.uid, account.gid) if account else (-1, -1)
+
+
+def _store(place: Place, users: accounts.Accounts, facts: folder.Facts) -> folder.Facts:
+    """Make the store's folder, and claim it for this site when it lies outside the state folder."""
+    outside = place.site.store.path is not None
+    try:
+        if outside:
+            place.store.mkdir(mode=0o700, parents=True, exist_ok=True)
+            store.claim(place.store, facts.site)
+        folder.folder(place.store, 0o700, *_ids(users.archive))
+    except OSError as error:
+        key = "store.path: " if outside else ""
+        raise UsageError(f"{key}{place.store}: {error.strerror}", "make it writable for the caller") from error
     if users.archive is not None and not accounts.can_reach(place.store):
+        key = "store.path: " if outside else ""
         raise UsageError(
-            f"store.path: {place.store}: the user {users.archive.user} cannot pass the folders above it",
-            "choose a folder outside closed ones such as /root",
+            f"{key}{place.store}: the user {users.archive.user} cannot pass the folders above it",
+            "chmod o+x those folders, or choose another place",
         )
+    facts = replace(facts, store=str(place.store) if outside else "")
+    folder.write_facts(place.state, facts)
+    return facts
 
 
 def _index(
-    place: Place, users: accounts.Accounts, kept: secrets.Secrets, new_password: bool, report: Report
+    place: Place, users: accounts.Accounts, kept: secrets.Secrets, knows_password: bool, report: Report
 ) -> list[PlanItem]:
     major = f"PostgreSQL {place.programs.postgresql_major}"
     if not database.is_complete(place.data):
         report(f"creating the index ({major})")
         database.create(place.programs, users.index, place.data, kept.index_password)
         return [PlanItem("create", "index", f"{major}: data directory, role and database")]
-    if new_password:
+    if not knows_password:
         database.set_password(place.programs, users.index, place.data, kept.index_password)
-        return [PlanItem("change", "index", "a new password, because the old one was gone")]
+        return [PlanItem("change", "index", "the password that its secret says")]
     return []
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -11,8 +12,10 @@ from pathlib import Path
 import psutil
 
 from orthweb.errors import OrthwebError
+from orthweb.files import sync_folder
 from orthweb.render.postgresql import DATABASE, ROLE, SUPERUSER
 from orthweb.render.supervisor import Account
+from orthweb.targets.local.folder import folder
 from orthweb.targets.local.programs import Programs
 
 
@@ -46,6 +49,8 @@ def create(programs: Programs, account: Account | None, data: Path, password: st
     new = data.with_name(data.name + ".new")
     if new.exists():
         shutil.rmtree(new)
+    # The folder above is ours, so that PostgreSQL cannot put something else in the place of its data.
+    folder(new, 0o700, *((account.uid, account.gid) if account else (-1, -1)))
     initdb = [str(programs.postgresql / "initdb"), "-D", str(new), "-U", SUPERUSER, "--encoding=UTF8"]
     initdb += ["--locale=C.UTF-8", "--data-checksums", "--auth-local=peer", "--auth-host=reject", "--no-sync"]
     _run(programs, account, initdb)
@@ -59,6 +64,7 @@ def create(programs: Programs, account: Account | None, data: Path, password: st
     _run(programs, account, _single(programs, new), sql)
     _run(programs, account, [str(programs.postgresql / "initdb"), "-D", str(new), "--sync-only"])
     new.rename(data)
+    sync_folder(data.parent)
 
 
 def set_password(programs: Programs, account: Account | None, data: Path, password: str) -> None:
@@ -74,9 +80,18 @@ def forget_dead_server(data: Path, sockets: Path) -> None:
     """
     for lock in (data / "postmaster.pid", *sockets.glob(".s.PGSQL.*.lock")):
         with contextlib.suppress(OSError, ValueError, IndexError):
-            pid = int(lock.read_text().splitlines()[0])
+            pid = int(_first_line(lock))
             if psutil.pid_exists(pid) and not _is_server(pid):
                 lock.unlink()
+
+
+def _first_line(path: Path) -> bytes:
+    """Read from a file in a service's own folder: never through a link, and never waiting for a writer."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        return os.read(descriptor, 256).splitlines()[0]
+    finally:
+        os.close(descriptor)
 
 
 def _is_server(pid: int) -> bool:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from orthweb.files import write_whole
 from orthweb.render.supervisor import Account
+from orthweb.targets.local.folder import folder
 
 Effect = Literal["restart", "reload", "idle", "none"]
 """What a service needs to take a changed file up: a restart, a reload, a restart when it is idle, nothing."""
@@ -24,13 +25,14 @@ class File:
     ----------
     service : index, archive, edge or supervisor.
     effect : what the service needs when the file changes.
+    private : whether the service's own user must own it, because its program insists (libpq's password file).
     """
 
     path: Path
     content: bytes = field(repr=False)
     service: str
     effect: Effect
-    mode: int = 0o600
+    private: bool = False
 
     def differs(self) -> bool:
         """Tell whether the file is missing or has another content."""
@@ -40,17 +42,13 @@ class File:
             return True
 
     def put(self, account: Account | None) -> None:
-        """Write the file, whole or not at all, for `account` alone."""
-        part = self.path.with_name(f".{self.path.name}.part")
-        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(self.content)
-            stream.flush()
-            os.fsync(stream.fileno())
-            os.fchmod(stream.fileno(), self.mode)
-            if account is not None:
-                os.fchown(stream.fileno(), account.uid, account.gid)
-        part.replace(self.path)
+        """Write the file, whole or not at all, so that `account` may read and not change it."""
+        if account is None:
+            write_whole(self.path, self.content)
+        elif self.private:
+            write_whole(self.path, self.content, 0o600, account.uid, account.gid)
+        else:
+            write_whole(self.path, self.content, 0o640, -1, account.gid)
 
 
 @dataclass(frozen=True)
@@ -84,9 +82,7 @@ class Bundle:
         """Write a new version beside the old one and turn ``current`` to it."""
         target = self._versions / self.version
         for path in (self.folder, self._versions, target):
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if account is not None:
-                os.chown(path, account.uid, account.gid)
+            readable(path, account)
         for name, content in self.files.items():
             File(target / name, content, self.service, "none").put(account)
         link = self.folder / ".current"
@@ -96,6 +92,18 @@ class Bundle:
         for old in self._versions.iterdir():
             if old.name != self.version:
                 shutil.rmtree(old)
+
+
+def readable(path: Path, account: Account | None) -> None:
+    """Make a folder whose files a service's user may read, and in which only we may write.
+
+    Root writes by name in there: were it the service's own, a service that was broken into could put a link
+    in the way and have root overwrite what it points to.
+    """
+    if account is None:
+        folder(path, 0o700)
+    else:
+        folder(path, 0o750, 0, account.gid)
 
 
 def changed(files: Sequence[File | Bundle]) -> list[File | Bundle]:

@@ -13,11 +13,11 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from orthweb.errors import BusyError, OrthwebError, UsageError
-from orthweb.secrets import write_file
+from orthweb.files import write_whole
 from orthweb.state import FOLDER_NAME, StateFolder
 from orthweb.targets.base import Report
 from orthweb.targets.local.accounts import can_reach, is_root
@@ -35,15 +35,38 @@ WAIT = 120.0
 
 @dataclass(frozen=True)
 class Facts:
-    """What a later call must find again."""
+    """What a later call must find again.
+
+    Parameters
+    ----------
+    ports : internal TCP ports by name.
+    site : random identity of the site; its store carries it too.
+    site_file : name of the site file that the site was brought up with.
+    store : the folder of the DICOM files that was claimed for this site, when it lies outside the state folder.
+    index_password : SHA-256 of the password that the index has (a random one of 142 bits).
+    """
 
     ports: dict[str, int] = field(default_factory=dict)
+    site: str = ""
+    site_file: str = ""
+    store: str = ""
+    index_password: str = ""
 
 
 def locate(base: Path) -> StateFolder:
-    """Give the state folder of the site file in `base`, whether it exists or not."""
+    """Give the state folder of the site file in `base`, whether it exists or not.
+
+    Raises
+    ------
+    UsageError : a link in its place was made by somebody else.
+    """
     link = base / FOLDER_NAME
-    if link.is_symlink() or not is_root() or can_reach(link):
+    if link.is_symlink():
+        owner = link.lstat().st_uid
+        if owner != os.geteuid():
+            raise UsageError(f"{link}: this link was made by {_name(owner)}", "remove it, or run as its owner")
+        return StateFolder(link.resolve())
+    if link.is_dir() or not is_root() or can_reach(link):
         return StateFolder(link.resolve())
     return StateFolder(ROOT_STATE / _label(base))
 
@@ -93,44 +116,56 @@ def inspect(path: Path) -> None:
         raise UsageError(f"{path}: mode {mode:04o} lets other users in", f"chmod {allowed:04o} {path}")
 
 
-def make(base: Path) -> StateFolder:
-    """Make the state folder (and the link to it, where it lies elsewhere)."""
+def make_root(base: Path) -> StateFolder:
+    """Make the state folder itself, and the link to it where it lies elsewhere; the lock lies in it."""
     state = locate(base)
     inspect(state.root)
-    mode = 0o711 if is_root() else 0o700
-    try:
+    with _told(state.root):
         if state.root != base / FOLDER_NAME and not (base / FOLDER_NAME).is_symlink():
-            ROOT_STATE.mkdir(mode=0o711, parents=True, exist_ok=True)
+            folder(ROOT_STATE, 0o711)
             (base / FOLDER_NAME).symlink_to(state.root)
-        folder(state.root, mode)
-        for path in (state.secrets, state.pki):
-            inspect(path)
-            folder(path, 0o700)
-        folder(state.logs, 0o700)
-        folder(state.reports, 0o700)
-        ignore = state.root / ".gitignore"
-        if not ignore.exists():
-            write_file(ignore, "*\n")
-        run = run_folder(state)
-        inspect(run)
-        folder(run, mode)
-    except OSError as error:
-        raise _no_room(error, state.root) from error
+        folder(state.root, 0o711 if is_root() else 0o700)
     return state
 
 
-def _no_room(error: OSError, path: Path) -> OrthwebError:
-    where = error.filename or path
-    step = "free some space" if error.errno == errno.ENOSPC else "make it writable, or use another folder"
-    return UsageError(f"{where}: {error.strerror}", step)
+def make(base: Path) -> StateFolder:
+    """Make the folders that belong to the caller; to be called with the lock held."""
+    state = make_root(base)
+    with _told(state.root):
+        for path in (state.secrets, state.pki):
+            inspect(path)
+        for path in (state.secrets, state.pki, state.logs, state.reports):
+            folder(path, 0o700)
+        ignore = state.root / ".gitignore"
+        if not ignore.exists():
+            write_whole(ignore, b"*\n")
+        run = run_folder(state)
+        inspect(run)
+        folder(run, 0o711 if is_root() else 0o700)
+    return state
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Turn an error of the file system into one that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        where = error.filename or path
+        step = "free some space" if error.errno == errno.ENOSPC else "make it writable, or use another folder"
+        raise UsageError(f"{where}: {error.strerror}", step) from error
 
 
 def folder(path: Path, mode: int, uid: int = -1, gid: int = -1) -> None:
-    """Make a folder, or give an existing one this mode and owner."""
-    path.mkdir(mode=mode, parents=True, exist_ok=True)
-    path.chmod(mode)
-    if uid != -1:
-        os.chown(path, uid, gid)
+    """Make a folder, or give an existing one this mode and owner; a link in its place is an error."""
+    path.mkdir(mode=mode, exist_ok=True)
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        if (uid, gid) != (-1, -1):
+            os.fchown(descriptor, uid, gid)
+        os.fchmod(descriptor, mode)
+    finally:
+        os.close(descriptor)
 
 
 def read_facts(state: StateFolder) -> Facts:
@@ -142,7 +177,14 @@ def read_facts(state: StateFolder) -> Facts:
     """
     try:
         data = json.loads(state.facts.read_text())
-        version, ports = data["version"], {str(name): int(port) for name, port in data["ports"].items()}
+        version = data["version"]
+        facts = Facts(
+            ports={str(name): int(port) for name, port in data["ports"].items()},
+            site=str(data.get("site", "")),
+            site_file=str(data.get("site_file", "")),
+            store=str(data.get("store", "")),
+            index_password=str(data.get("index_password", "")),
+        )
     except FileNotFoundError:
         return Facts()
     except PermissionError as error:
@@ -153,12 +195,12 @@ def read_facts(state: StateFolder) -> Facts:
         ) from error
     if version != VERSION:
         raise OrthwebError(f"{state.facts}: version {version} is newer than this orthweb", "upgrade orthweb")
-    return Facts(ports)
+    return facts
 
 
 def write_facts(state: StateFolder, facts: Facts) -> None:
     """Keep what was decided."""
-    write_file(state.facts, json.dumps({"version": VERSION, "ports": facts.ports}, indent=2) + "\n")
+    write_whole(state.facts, (json.dumps({"version": VERSION, **asdict(facts)}, indent=2) + "\n").encode())
 
 
 @contextmanager
@@ -171,7 +213,8 @@ def locked(state: StateFolder, report: Report, wait: float = WAIT) -> Iterator[N
     ------
     BusyError : the other one took longer than `wait` seconds.
     """
-    descriptor = os.open(state.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    with _told(state.lock):
+        descriptor = os.open(state.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         deadline = time.monotonic() + wait
         told = False
@@ -190,8 +233,18 @@ def locked(state: StateFolder, report: Report, wait: float = WAIT) -> Iterator[N
                     report(f"another orthweb command (process {holder}) is changing this site; waiting for it")
                     told = True
                 time.sleep(0.1)
+        if not _is(state.lock, descriptor):
+            raise BusyError(f"{state.root}: was deleted by another orthweb command", "repeat the command")
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         yield
     finally:
         os.close(descriptor)
+
+
+def _is(path: Path, descriptor: int) -> bool:
+    """Tell whether `path` still names the open file."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False

@@ -6,7 +6,6 @@ import contextlib
 import ipaddress
 import json
 import re
-import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -108,17 +107,6 @@ def _flat(value: Any, name: str = "") -> list[tuple[str, str]]:
     return [(name, json.dumps(value))]
 
 
-def delete_store(store: Path) -> None:
-    """Delete Orthanc's files and folders (two levels of two hexadecimal digits), and nothing else that lies there."""
-    if not store.is_dir():
-        return
-    for first in store.iterdir():
-        if re.fullmatch(r"[0-9a-f]{2}", first.name) and first.is_dir() and not first.is_symlink():
-            shutil.rmtree(first)
-    with contextlib.suppress(OSError):
-        store.rmdir()
-
-
 def _versions(state: StateFolder) -> dict[str, str]:
     with contextlib.suppress(OrthwebError):
         found = programs.find(programs.index_major(state.index / "data"))
@@ -184,6 +172,8 @@ def status(place: Place) -> SiteStatus:
     info: dict[str, Any] = dict(place.supervisor.services()) if alive else {}
     services = [_service(name, info.get(name), versions.get(name, ""), _user(name)) for name in SERVICES]
     problem: str | None = "not running"
+    if not alive and supervision.leftovers(place.state):
+        problem = "its services run and their supervisor does not answer; `orthweb up` starts them anew"
     if not place.state.facts.exists():
         problem = "there is no site here yet: orthweb up"
     elif alive:

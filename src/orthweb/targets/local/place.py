@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orthweb import pki, secrets
-from orthweb.errors import NotRunningError
+from orthweb.errors import NotRunningError, SiteFileError, UsageError
 from orthweb.render.endpoints import LocalEndpoints, Ports
-from orthweb.targets.local import accounts, folder, machine, ports, programs, rendering
+from orthweb.targets.local import accounts, folder, machine, ports, programs, rendering, store
 from orthweb.targets.local.deployment import Bundle, File
 from orthweb.targets.local.supervision import Supervisor
 
@@ -37,11 +37,13 @@ class Place:
     ----------
     site : what the site file says.
     base : folder of the site file, absolute.
+    file_name : name of the site file in it.
     """
 
-    def __init__(self, site: Site, base: Path) -> None:
+    def __init__(self, site: Site, base: Path, file_name: str = "site.toml") -> None:
         self.site = site
         self.base = base
+        self.file_name = file_name
         self.state = folder.locate(base)
         self.run = folder.run_folder(self.state)
         self.supervisor = Supervisor(self.run / "supervisor.sock")
@@ -69,6 +71,26 @@ class Place:
     def running(self) -> bool:
         """Tell whether the site's supervisor answers."""
         return self.supervisor.pid() is not None
+
+    def check(self) -> None:
+        """Refuse what makes no sense on this machine, before anything is changed.
+
+        Raises
+        ------
+        UsageError, SiteFileError : names the key or the folder.
+        """
+        folder.inspect(self.state.root)
+        facts = folder.read_facts(self.state)
+        if facts.site_file not in ("", self.file_name):
+            raise UsageError(
+                f"{self.base}: holds the site of {facts.site_file}, and {self.file_name} was given",
+                "put each site file into a folder of its own",
+            )
+        rendering.modality_authorities(self.site)
+        if self.site.store.path is not None:
+            store.check(self.store, facts.site, facts.store)
+        elif facts.store:
+            raise SiteFileError([f"store.path: is gone; this site's files are in {facts.store}: set it again"])
 
     def layout(self) -> Layout:
         """Choose programs and internal ports."""
@@ -102,7 +124,7 @@ class Place:
         """Render every file; secrets and certificates must be there."""
         kept = secrets.read(self.state.secrets)
         site = machine.fitted(self.site)
-        wanted = rendering.files(site, self.base, layout.endpoints, self.pki, kept, layout.programs, users)
+        wanted = rendering.files(site, layout.endpoints, self.pki, kept, layout.programs, users)
         found = rendering.services(
             self.site, layout.endpoints, layout.programs, users, self.envoy_binary(), machine.workers()
         )

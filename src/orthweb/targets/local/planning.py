@@ -34,7 +34,7 @@ def check_edge_ports(place: Place) -> None:
 
 def plan(place: Place) -> list[PlanItem]:
     """Say what `up` would change."""
-    folder.inspect(place.state.root)
+    place.check()
     check_edge_ports(place)
     layout = place.layout()
     items: list[PlanItem] = []
@@ -44,6 +44,8 @@ def plan(place: Place) -> list[PlanItem]:
         items.append(PlanItem("create", f"user {accounts.EDGE_USER}", "the edge runs as a user of its own"))
     if not place.store.exists():
         items.append(PlanItem("create", str(place.store), "store: folder of the DICOM files"))
+    elif place.site.store.path is not None and not folder.read_facts(place.state).store:
+        items.append(PlanItem("change", str(place.store), "store: becomes the archive's alone (owner, mode 0700)"))
     missing = secrets.missing(place.state.secrets)
     items += new_secrets(missing)
     due = pki.plan(place.state.pki, place.site, place.base)
@@ -96,7 +98,7 @@ def files(place: Place, differing: Sequence[Item]) -> list[PlanItem]:
 
 
 def _files(place: Place, layout: Layout, running: bool) -> list[PlanItem]:
-    differing = changed(place.files(layout, accounts.ensure()))
+    differing = changed(place.files(layout, accounts.find()))
     items = files(place, differing)
     if running:
         items += [PlanItem("restart", name, why) for name, why in restarts(differing).items()]

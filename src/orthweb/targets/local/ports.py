@@ -9,9 +9,15 @@ from collections.abc import Iterable, Mapping
 from orthweb.errors import OrthwebError
 from orthweb.render.endpoints import CHECK_MODALITY, Ports
 from orthweb.site import Site
+from orthweb.targets.local.accounts import is_root
 
 FIRST, LAST = 20000, 32000
 """Below Linux's range for outgoing connections (32768 and up), so that none of those takes a port first."""
+
+LOW_FIRST, LOW_LAST = 600, 1023
+"""Where root puts the one port on which nothing proves who answers (the archive's HTTP): no other user may take it."""
+
+LOW = frozenset({"archive_http"})
 
 FIXED = ("archive_http", "archive_dicom", "index", "check")
 
@@ -32,6 +38,11 @@ def is_free(port: int) -> bool:
     return True
 
 
+def may_use_low_ports() -> bool:
+    """Tell whether ports below 1024 are for us and not for everybody."""
+    return is_root()
+
+
 def egress_names(site: Site) -> list[str]:
     """Name the modalities that the archive reaches through the edge."""
     return [CHECK_MODALITY, *(name for name, peer in site.modalities.items() if peer.tls)]
@@ -49,12 +60,15 @@ def choose(site: Site, kept: Mapping[str, int], *, ours: bool) -> Ports:
     generator = random.SystemRandom()
 
     def one(name: str) -> int:
+        low = name in LOW and may_use_low_ports()
         port = kept.get(name)
-        if port is not None and port not in taken and (ours or is_free(port)):
+        if port is not None and port not in taken and (ours or (is_free(port) and (port <= LOW_LAST) == low)):
             taken.add(port)
             return port
-        for _ in range(1000):
-            port = generator.randint(FIRST, LAST)
+        for attempt in range(1000):
+            # A root without the right to low ports (some containers) has to do with the others.
+            first, last = (LOW_FIRST, LOW_LAST) if low and attempt < 100 else (FIRST, LAST)
+            port = generator.randint(first, last)
             if port not in taken and is_free(port):
                 taken.add(port)
                 return port

@@ -31,6 +31,9 @@ PLUGINS = {
 """Plugins that a site loads, and the package that each comes in."""
 
 PLUGIN_FOLDERS = (Path("/usr/lib/orthanc"), Path("/usr/share/orthanc/plugins"))
+FOLDERS = "/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin"
+"""Where programs are looked for; never the caller's PATH, because root's supervisor runs what is found."""
+
 POSTGRESQL_FOLDER = Path("/usr/lib/postgresql")
 OLDEST_ORTHANC = (1, 10)
 OLDEST_POSTGRESQL = 13
@@ -123,7 +126,7 @@ def find(existing_index: int | None = None) -> Programs:
     UsageError : something is missing or too old; names it, and the command that installs it.
     """
     missing: list[str] = []
-    orthanc = shutil.which("Orthanc", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
+    orthanc = shutil.which("Orthanc", path=FOLDERS)
     if orthanc is None:
         missing.append("orthanc")
     plugins = []
@@ -141,7 +144,7 @@ def find(existing_index: int | None = None) -> Programs:
                 f"{install_command([f'postgresql-{existing_index}'])}, or move the data with pg_upgrade",
             )
         missing.append("postgresql")
-    setpriv = shutil.which("setpriv")
+    setpriv = shutil.which("setpriv", path=FOLDERS)
     if setpriv is None:
         missing.append("util-linux")
     if missing:

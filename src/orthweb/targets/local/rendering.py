@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from cryptography import x509
+
 from orthweb.access import CertificatePair
+from orthweb.errors import SiteFileError
 from orthweb.pki import Pki
 from orthweb.render import envoy, envoy_tls, orthanc, postgresql, supervisor
 from orthweb.render.endpoints import LocalEndpoints
@@ -46,6 +49,7 @@ def services(
             death_signal="TERM",
             order=20,
             environment=orthanc.ENVIRONMENT,
+            low_ports=endpoints.ports.archive_http < 1024,
         ),
         Service(
             name="edge",
@@ -70,7 +74,31 @@ def _pair(name: str, pair: CertificatePair) -> dict[str, bytes]:
     return {f"{name}.pem": pair.certificate.read_bytes(), f"{name}.key": pair.key.read_bytes()}
 
 
-def edge_tls(pki: Pki, endpoints: LocalEndpoints) -> Bundle:
+def modality_authorities(site: Site) -> dict[str, bytes]:
+    """Read the CAs that modalities' certificates are verified with, by modality.
+
+    Raises
+    ------
+    SiteFileError : a file cannot be read or holds no certificate.
+    """
+    found, problems = {}, []
+    for name, peer in site.modalities.items():
+        if peer.ca is None:
+            continue
+        try:
+            found[name] = peer.ca.read_bytes()
+            if not x509.load_pem_x509_certificates(found[name]):
+                problems.append(f"modalities.{name}.ca: {peer.ca}: should be a certificate (PEM)")
+        except OSError as error:
+            problems.append(f"modalities.{name}.ca: {peer.ca}: {error.strerror}")
+        except ValueError:
+            problems.append(f"modalities.{name}.ca: {peer.ca}: should be a certificate (PEM)")
+    if problems:
+        raise SiteFileError(problems)
+    return found
+
+
+def edge_tls(site: Site, pki: Pki, endpoints: LocalEndpoints) -> Bundle:
     """Give the edge's certificates, keys and trusted CAs, which change together and without a restart."""
     files = {
         f"{envoy_tls.SITE_CA}.pem": pki.site_ca.certificate.read_bytes(),
@@ -80,6 +108,8 @@ def edge_tls(pki: Pki, endpoints: LocalEndpoints) -> Bundle:
         files |= _pair(envoy_tls.edge_secret(number), pair)
     files |= _pair(envoy_tls.EDGE_INTERNAL, pki.edge_internal)
     files |= _pair(envoy_tls.EGRESS, pki.check)
+    for name, authority in modality_authorities(site).items():
+        files[f"{envoy_tls.modality_ca(name)}.pem"] = authority
     return Bundle(endpoints.state.edge / "tls", files, "edge")
 
 
@@ -103,7 +133,6 @@ def _sds(pki: Pki, endpoints: LocalEndpoints, secrets: Secrets) -> list[File]:
 
 def files(
     site: Site,
-    base: Path,
     endpoints: LocalEndpoints,
     pki: Pki,
     secrets: Secrets,
@@ -115,7 +144,7 @@ def files(
     archive, index, edge = state.archive, state.index, state.edge
     owners = (caller(), accounts.index.user if accounts.index else "root")
     keep_alive = 20.0 if programs.orthanc.version >= (1, 11) else OLD_KEEP_ALIVE
-    bootstrap = envoy.bootstrap(site, endpoints, base, certificates=len(pki.edge), keep_alive=keep_alive)
+    bootstrap = envoy.bootstrap(site, endpoints, certificates=len(pki.edge), keep_alive=keep_alive)
     configuration = orthanc.configuration(site, endpoints, programs.orthanc)
     internal_ca = pki.internal_ca.certificate.read_bytes()
     return [
@@ -136,6 +165,7 @@ def files(
             orthanc.passfile(endpoints, secrets.index_password).encode(),
             "archive",
             "restart",
+            private=True,
         ),
         *(
             File(endpoints.archive_script.with_name(path.name), path.read_bytes(), "archive", "restart")
@@ -145,7 +175,7 @@ def files(
         File(archive / "tls" / "archive.pem", pki.archive.certificate.read_bytes(), "archive", "idle"),
         File(archive / "tls" / "archive.key", pki.archive.key.read_bytes(), "archive", "idle"),
         File(archive / "tls" / "internal-ca.pem", internal_ca, "archive", "idle"),
-        edge_tls(pki, endpoints),
+        edge_tls(site, pki, endpoints),
         *_sds(pki, endpoints, secrets),
         File(edge / "htpasswd", htpasswd(ADMIN_USER, secrets.admin_password).encode(), "edge", "restart"),
         File(edge / "envoy.json", bootstrap.encode(), "edge", "restart"),

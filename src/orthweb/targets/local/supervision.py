@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from supervisor.xmlrpc import SupervisorTransport
 
 from orthweb.errors import OrthwebError
 from orthweb.state import StateFolder
@@ -25,8 +24,35 @@ RUNNING = ("RUNNING",)
 STARTING = ("STARTING", "BACKOFF")
 PROGRAMS = ("postgres", "Orthanc", "envoy", "supervisord")
 STOP_SECONDS = 75.0
+ANSWER_SECONDS = 5.0
+"""How long supervisord may take to answer; it does nothing that takes time itself."""
+
 ALREADY_STARTED, NOT_RUNNING = 60, 70
 """supervisor's XML-RPC fault codes."""
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """HTTP over a Unix socket."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=ANSWER_SECONDS)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+class _Transport(xmlrpc.client.Transport):
+    """supervisord's own transport waits for ever when supervisord is stopped."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+
+    def make_connection(self, _host: object) -> http.client.HTTPConnection:
+        return _UnixConnection(self._path)
 
 
 class Supervisor:
@@ -34,8 +60,7 @@ class Supervisor:
 
     def __init__(self, control: Path) -> None:
         self._socket = control
-        transport = SupervisorTransport(None, None, f"unix://{control}")
-        self._server = xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport)
+        self._server = xmlrpc.client.ServerProxy("http://localhost", transport=_Transport(control))
 
     def _call(self, method: str, *arguments: Any) -> Any:
         try:
@@ -47,12 +72,8 @@ class Supervisor:
 
     def pid(self) -> int | None:
         """Give the process id of the supervisor that answers, None when none does."""
-        with contextlib.suppress(OSError):
-            with socket.socket(socket.AF_UNIX) as probe:
-                probe.settimeout(5)
-                probe.connect(str(self._socket))
-            with contextlib.suppress(OrthwebError, xmlrpc.client.Fault):
-                return int(self._call("getPID"))
+        with contextlib.suppress(OrthwebError, xmlrpc.client.Error):
+            return int(self._call("getPID"))
         return None
 
     def services(self) -> dict[str, Mapping[str, Any]]:

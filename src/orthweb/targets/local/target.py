@@ -12,7 +12,7 @@ from orthweb.access import SiteAccess
 from orthweb.errors import NotRunningError
 from orthweb.state import FOLDER_NAME, StateFolder
 from orthweb.targets.base import PlanItem, Report, SiteStatus, quiet
-from orthweb.targets.local import accounts, bringup, folder, inspection, planning
+from orthweb.targets.local import accounts, bringup, folder, inspection, planning, store
 from orthweb.targets.local.deployment import Bundle, changed
 from orthweb.targets.local.place import Place
 
@@ -28,11 +28,17 @@ class LocalTarget:
     ----------
     site : what the site file says.
     base : folder of the site file, absolute.
+    file_name : name of the site file in it.
+
+    Raises
+    ------
+    UsageError : the state folder belongs to another user, or is open to others.
     """
 
-    def __init__(self, site: Site, base: Path) -> None:
+    def __init__(self, site: Site, base: Path, file_name: str = "site.toml") -> None:
         self.site = site
-        self.place = Place(site, base)
+        self.place = Place(site, base, file_name)
+        folder.inspect(self.place.state.root)
 
     @property
     def state(self) -> StateFolder:
@@ -59,7 +65,6 @@ class LocalTarget:
 
     def down(self, report: Report = quiet) -> bool:
         """Stop the site; tell whether it was running. Data and settings stay."""
-        folder.inspect(self.state.root)
         if not self.state.root.exists():
             return False
         with folder.locked(self.state, report):
@@ -68,7 +73,7 @@ class LocalTarget:
     def losses(self, *, data: bool) -> list[str]:
         """Say what `destroy` would delete."""
         if not data:
-            return [f"{self.state.root}: rendered configuration, logs"]
+            return [f"{self.state.root}: rendered configuration, logs (images, index, secrets and certificates stay)"]
         return [
             f"{self.state.root}: configuration, logs, secrets, certificates (clients must trust a new CA)",
             f"{self.state.index}: the index",
@@ -77,14 +82,16 @@ class LocalTarget:
 
     def destroy(self, report: Report = quiet, *, data: bool = False) -> None:
         """Stop the site and delete what it needs to run; with `data` the images, the index and all secrets too."""
-        folder.inspect(self.state.root)
         if not self.state.root.exists():
             return
         with folder.locked(self.state, report):
             bringup.stop(self.place, report)
             report("deleting")
             if data:
-                inspection.delete_store(self.place.store)
+                outside = self.site.store.path is not None
+                identity = folder.read_facts(self.state).site if outside else None
+                if not store.delete(self.place.store, identity):
+                    report(f"{self.place.store}: left alone, because it is not marked as this site's store")
                 shutil.rmtree(self.state.root)
                 link = self.place.base / FOLDER_NAME
                 if link.is_symlink():
@@ -132,7 +139,7 @@ class LocalTarget:
         place.kept_endpoints()
         with folder.locked(place.state, report):
             changes = pki.ensure(place.state.pki, place.site, place.base, renew=everything)
-            users = accounts.ensure()
+            users = accounts.find()
             wanted = place.files(place.layout(), users)
             differing = changed([item for item in wanted if isinstance(item, Bundle) or item.path.parent.name == "tls"])
             for item in differing:

@@ -1,0 +1,93 @@
+"""A store outside the state folder: claimed for one site, recognized again, and never deleted by mistake."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+from pathlib import Path
+
+from orthweb.errors import SiteFileError
+from orthweb.files import write_whole
+
+MARK = ".orthweb-store"
+"""File in the store's folder with the identity of the site that it belongs to."""
+
+HARMLESS = frozenset({"lost+found"})
+"""What an empty file system has in it."""
+
+
+def problem(path: Path, site: str, claimed: str) -> str | None:
+    """Say why a folder cannot be this site's store, or None.
+
+    Parameters
+    ----------
+    path : the folder that the site file names.
+    site : the site's identity; empty when it was never brought up.
+    claimed : the folder that was claimed for the site; empty when none was.
+    """
+    owner = _owner(path)
+    if owner is not None:
+        return None if owner == site else f"{path}: is the store of another site; should be a folder of its own"
+    if site and claimed == str(path):
+        return f"{path}: is not the folder that this site's files are in; is its disk mounted?"
+    if claimed:
+        return f"{path}: this site's files are in {claimed}; move them with the file {MARK} first, or set that again"
+    try:
+        others = {entry.name for entry in path.iterdir()} - HARMLESS
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return f"{path}: {error.strerror}"
+    if others:
+        return f"{path}: is not empty; should be an empty folder or one that does not exist, for this site alone"
+    return None
+
+
+def _owner(path: Path) -> str | None:
+    try:
+        return (path / MARK).read_text().strip()
+    except OSError:
+        return None
+
+
+def check(path: Path, site: str, claimed: str) -> None:
+    """Refuse a folder that is not, and must not become, this site's store.
+
+    Raises
+    ------
+    SiteFileError : with the key and the reason.
+    """
+    found = problem(path, site, claimed)
+    if found is not None:
+        raise SiteFileError([f"store.path: {found}"])
+
+
+def claim(path: Path, site: str) -> None:
+    """Mark a folder as the site's store."""
+    if _owner(path) != site:
+        write_whole(path / MARK, f"{site}\n".encode(), 0o644)
+
+
+def delete(path: Path, site: str | None) -> bool:
+    """Delete Orthanc's files and folders (two hexadecimal digits), and nothing else that lies there.
+
+    Parameters
+    ----------
+    site : the identity that the folder must carry; None for a store inside the state folder.
+
+    Returns
+    -------
+    Whether it was done: a folder without the site's mark is left alone.
+    """
+    if not path.is_dir():
+        return True
+    if site is not None and _owner(path) != site:
+        return False
+    for first in path.iterdir():
+        if re.fullmatch(r"[0-9a-f]{2}", first.name) and first.is_dir() and not first.is_symlink():
+            shutil.rmtree(first)
+    (path / MARK).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        path.rmdir()
+    return True
