@@ -24,17 +24,18 @@ from pynetdicom.presentation import build_context
 from live.sites import LiveSite
 from orthweb.access import SiteAccess
 from orthweb.dicom.association import associate
-from orthweb.dicom.errors import PeerError
 from orthweb.dicom.peer import Peer, Timeouts
 from orthweb.dicom.phantom import PhantomStudy, encode
 from orthweb.errors import OrthwebError
+from orthweb.targets.local.readiness import ready
 
 SMALL = 64 * 64 * 2
 """Bytes of pixels in an instance of these tests: what counts here is how many there are."""
 
 CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
 EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
-TIMEOUTS = Timeouts(connect=5, association=20, response=60)
+TIMEOUTS = Timeouts(connect=5, association=20, response=15)
+"""Longer than the archive waits for its index, which is ten seconds."""
 
 
 @dataclass(frozen=True)
@@ -235,23 +236,14 @@ def account(site: LiveSite, sent: Sequence[Sample], acknowledged: set[str]) -> A
     return Account(len(acknowledged), tuple(missing), tuple(changed), extra)
 
 
+def answers(site: LiveSite) -> bool:
+    """Tell whether a C-ECHO and the archive's statistics come through the edge."""
+    return ready(site.access) is None
+
+
 def eventually(what: Callable[[], bool], seconds: float, message: str) -> None:
     """Wait for something that no event announces."""
     deadline = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < deadline, message
         time.sleep(0.05)
-
-
-__all__ = [
-    "Account",
-    "PeerError",
-    "Sample",
-    "Sending",
-    "account",
-    "client",
-    "data_set",
-    "eventually",
-    "samples",
-    "sending",
-]

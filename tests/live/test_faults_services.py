@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from live.counting import Sample, account, eventually, samples, sending
+from live.counting import Sample, account, answers, eventually, samples, sending
 from live.sites import LiveSite, live_site
 from orthweb.targets.local import supervision
 from orthweb.targets.local.readiness import ready
@@ -40,14 +40,6 @@ def slices(tmp_path: Path, request: pytest.FixtureRequest) -> list[Sample]:
 
 def pid_of(site: LiveSite, service: str) -> int:
     return int(site.target.place.supervisor.services()[service]["pid"])
-
-
-def kill_service(service: str) -> Callable[[LiveSite], None]:
-    return lambda site: os.kill(pid_of(site, service), signal.SIGKILL)
-
-
-def answers(site: LiveSite) -> bool:
-    return ready(site.access) is None
 
 
 @pytest.mark.parametrize("service", SERVICES)
