@@ -154,6 +154,8 @@ def end(processes: Sequence[psutil.Process], patience: float = 20.0) -> None:
         with contextlib.suppress(psutil.Error):
             # PostgreSQL's SIGTERM waits for its clients; SIGINT does not.
             process.send_signal(signal.SIGINT if process.name() == "postgres" else signal.SIGTERM)
+            if process.status() == psutil.STATUS_STOPPED:
+                process.resume()  # a stopped process ends when it goes on, and not before
     _, alive = psutil.wait_procs(processes, timeout=patience)
     for process in alive:
         with contextlib.suppress(psutil.Error):
