@@ -7,6 +7,7 @@ import socket
 from collections.abc import Iterable, Mapping
 
 from orthweb.errors import OrthwebError
+from orthweb.ports import first_unprivileged
 from orthweb.render.endpoints import CHECK_MODALITY, Ports
 from orthweb.site import Site
 from orthweb.targets.local.accounts import is_root
@@ -39,8 +40,8 @@ def is_free(port: int) -> bool:
 
 
 def may_use_low_ports() -> bool:
-    """Tell whether ports below 1024 are for us and not for everybody."""
-    return is_root()
+    """Tell whether ports below 1024 are for us and not for everybody (in many containers they are for everybody)."""
+    return is_root() and first_unprivileged() > LOW_LAST
 
 
 def egress_names(site: Site) -> list[str]:
