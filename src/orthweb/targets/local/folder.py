@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import hashlib
 import json
 import os
 import pwd
+import secrets
+import shutil
 import stat
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from orthweb.errors import BusyError, OrthwebError, UsageError
-from orthweb.files import write_whole
+from orthweb.files import sync_folder, write_whole
 from orthweb.state import FOLDER_NAME, StateFolder
 from orthweb.targets.base import Report
 from orthweb.targets.local.accounts import can_reach, is_root
@@ -28,6 +30,9 @@ ROOT_STATE = Path("/var/lib/orthweb")
 
 SOCKET_ROOM = 72
 """Longest run folder, in bytes: a Unix socket's path has 107, and ours add up to 35."""
+
+_DISCARDED = ".deleted-"
+"""Between the name of a state folder that is being deleted and a random end."""
 
 WAIT = 120.0
 """Seconds that a second `up` waits for the first."""
@@ -145,7 +150,7 @@ def make(base: Path) -> StateFolder:
     return state
 
 
-@contextmanager
+@contextlib.contextmanager
 def _told(path: Path) -> Iterator[None]:
     """Turn an error of the file system into one that says what to do."""
     try:
@@ -203,7 +208,7 @@ def write_facts(state: StateFolder, facts: Facts) -> None:
     write_whole(state.facts, (json.dumps({"version": VERSION, **asdict(facts)}, indent=2) + "\n").encode())
 
 
-@contextmanager
+@contextlib.contextmanager
 def locked(state: StateFolder, report: Report, wait: float = WAIT) -> Iterator[None]:
     """Be the only one who changes the site; wait for another one to finish.
 
@@ -213,8 +218,12 @@ def locked(state: StateFolder, report: Report, wait: float = WAIT) -> Iterator[N
     ------
     BusyError : the other one took longer than `wait` seconds.
     """
+    gone = BusyError(f"{state.root}: was deleted by another orthweb command", "repeat the command")
     with _told(state.lock):
-        descriptor = os.open(state.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            descriptor = os.open(state.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except FileNotFoundError:
+            raise gone from None
     try:
         deadline = time.monotonic() + wait
         told = False
@@ -234,7 +243,7 @@ def locked(state: StateFolder, report: Report, wait: float = WAIT) -> Iterator[N
                     told = True
                 time.sleep(0.1)
         if not _is(state.lock, descriptor):
-            raise BusyError(f"{state.root}: was deleted by another orthweb command", "repeat the command")
+            raise gone
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         yield
@@ -248,3 +257,27 @@ def _is(path: Path, descriptor: int) -> bool:
         return os.path.samestat(path.stat(), os.fstat(descriptor))
     except FileNotFoundError:
         return False
+
+
+def discard(state: StateFolder) -> None:
+    """Take the state folder away as a whole; to be called with the lock held.
+
+    Another call finds all of it or nothing, never one that is half deleted and whose lock is gone.
+    """
+    try:
+        state.root.rename(state.root.with_name(f"{state.root.name}{_DISCARDED}{secrets.token_hex(4)}"))
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
+        shutil.rmtree(state.root)  # the root of a disk cannot be renamed
+    sync_folder(state.root.parent)
+
+
+def delete_discarded(state: StateFolder) -> None:
+    """Delete what `discard` took away, by this call or by one that was interrupted."""
+    beside = state.root.parent
+    for name in os.listdir(beside) if beside.exists() else ():
+        path = beside / name
+        while name.startswith(f"{state.root.name}{_DISCARDED}") and path.exists():
+            with contextlib.suppress(FileNotFoundError):  # another call deletes it too
+                shutil.rmtree(path)

@@ -82,6 +82,7 @@ class LocalTarget:
 
     def destroy(self, report: Report = quiet, *, data: bool = False) -> None:
         """Stop the site and delete what it needs to run; with `data` the images, the index and all secrets too."""
+        folder.delete_discarded(self.state)
         if not self.state.root.exists():
             return
         with folder.locked(self.state, report):
@@ -92,17 +93,19 @@ class LocalTarget:
                 identity = folder.read_facts(self.state).site if outside else None
                 if not store.delete(self.place.store, identity):
                     report(f"{self.place.store}: left alone, because it is not marked as this site's store")
-                shutil.rmtree(self.state.root)
+                shutil.rmtree(self.place.run, ignore_errors=True)
                 link = self.place.base / FOLDER_NAME
                 if link.is_symlink():
                     link.unlink()
+                folder.discard(self.state)
+                folder.delete_discarded(self.state)
             else:
                 archive = self.state.archive
                 rendered = (self.state.edge, archive / "configuration", archive / "tls", self.state.root / "bin")
                 for path in (*rendered, self.state.logs, self.state.reports):
                     shutil.rmtree(path, ignore_errors=True)
                 (self.state.root / "supervisord.conf").unlink(missing_ok=True)
-            shutil.rmtree(self.place.run, ignore_errors=True)
+                shutil.rmtree(self.place.run, ignore_errors=True)
 
     def access(self) -> SiteAccess:
         """Give endpoints, trust and credentials.
