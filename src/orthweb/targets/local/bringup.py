@@ -155,7 +155,7 @@ def _store(place: Place, users: accounts.Accounts, facts: folder.Facts) -> folde
     outside = place.site.store.path is not None
     try:
         if outside:
-            place.store.mkdir(mode=0o700, parents=True, exist_ok=True)
+            store.make(place.store)
             store.claim(place.store, facts.site)
         folder.folder(place.store, 0o700, *_ids(users.archive))
     except OSError as error:
@@ -192,6 +192,8 @@ def _deliver_envoy(place: Place) -> None:
         return
     folder.folder(binary.parent, 0o755)
     part = binary.with_name(".envoy.part")
+    part.unlink(missing_ok=True)
+    part.touch(0o600)  # whatever the umask: whoever could open it now could change it for ever
     shutil.copyfile(source, part)
     part.chmod(0o755)
     part.replace(binary)

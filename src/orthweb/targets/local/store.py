@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import shutil
 from pathlib import Path
@@ -13,8 +14,8 @@ from orthweb.files import write_whole
 MARK = ".orthweb-store"
 """File in the store's folder with the identity of the site that it belongs to."""
 
-HARMLESS = frozenset({"lost+found"})
-"""What an empty file system has in it."""
+HARMLESS = frozenset({"lost+found", f".{MARK}.part"})
+"""What an empty file system has in it, and what a call that was killed while it wrote the mark leaves there."""
 
 
 def problem(path: Path, site: str, claimed: str) -> str | None:
@@ -45,10 +46,22 @@ def problem(path: Path, site: str, claimed: str) -> str | None:
 
 
 def _owner(path: Path) -> str | None:
+    """Read the mark. The archive's user may write there: never through a link, and never waiting for a writer."""
     try:
-        return (path / MARK).read_text().strip()
+        descriptor = os.open(path / MARK, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return None
+    with os.fdopen(descriptor, "rb") as stream:
+        return stream.read(256).decode(errors="replace").strip()
+
+
+def make(path: Path) -> None:
+    """Make a store's folder and those above it, which others may pass and nobody else may change."""
+    for folder in reversed(path.parents):
+        if not folder.exists():
+            folder.mkdir()
+            folder.chmod(0o755)  # whatever the umask
+    path.mkdir(mode=0o700, exist_ok=True)
 
 
 def check(path: Path, site: str, claimed: str) -> None:
