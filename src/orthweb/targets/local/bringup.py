@@ -151,13 +151,14 @@ def _ids(account: Account | None) -> tuple[int, int]:
 
 
 def _store(place: Place, users: accounts.Accounts, facts: folder.Facts) -> folder.Facts:
-    """Make the store's folder, and claim it for this site when it lies outside the state folder."""
+    """Make the store's folder and claim it for this site."""
     outside = place.site.store.path is not None
     try:
         if outside:
             store.make(place.store)
-            store.claim(place.store, facts.site)
+            store.claim(place.store, facts.site)  # before it is made the archive's own
         folder.folder(place.store, 0o700, *_ids(users.archive))
+        store.claim(place.store, facts.site)  # so that it can be moved to a place outside later
     except OSError as error:
         key = "store.path: " if outside else ""
         raise UsageError(f"{key}{place.store}: {error.strerror}", "make it writable for the caller") from error

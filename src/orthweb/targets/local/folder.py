@@ -31,6 +31,9 @@ ROOT_STATE = Path("/var/lib/orthweb")
 SOCKET_ROOM = 72
 """Longest run folder, in bytes: a Unix socket's path has 107, and ours add up to 35."""
 
+IDENTITY = "site-id"
+"""File with the site's identity, for when the one with everything else is damaged and deleted."""
+
 _DISCARDED = ".deleted-"
 """Between the name of a state folder that is being deleted and a random end."""
 
@@ -191,7 +194,7 @@ def read_facts(state: StateFolder) -> Facts:
             index_password=str(data.get("index_password", "")),
         )
     except FileNotFoundError:
-        return Facts()
+        return Facts(site=_identity(state))
     except PermissionError as error:
         raise UsageError(f"{state.facts}: permission denied", "run as the user who owns the site") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -203,8 +206,17 @@ def read_facts(state: StateFolder) -> Facts:
     return facts
 
 
+def _identity(state: StateFolder) -> str:
+    try:
+        return (state.root / IDENTITY).read_text().strip()
+    except OSError:
+        return ""
+
+
 def write_facts(state: StateFolder, facts: Facts) -> None:
-    """Keep what was decided."""
+    """Keep what was decided; the identity twice, because without it the site would not know its own store again."""
+    if facts.site and _identity(state) != facts.site:
+        write_whole(state.root / IDENTITY, f"{facts.site}\n".encode())
     write_whole(state.facts, (json.dumps({"version": VERSION, **asdict(facts)}, indent=2) + "\n").encode())
 
 
@@ -276,8 +288,7 @@ def discard(state: StateFolder) -> None:
 def delete_discarded(state: StateFolder) -> None:
     """Delete what `discard` took away, by this call or by one that was interrupted."""
     beside = state.root.parent
-    for name in os.listdir(beside) if beside.exists() else ():
-        path = beside / name
-        while name.startswith(f"{state.root.name}{_DISCARDED}") and path.exists():
+    for path in list(beside.iterdir()) if beside.exists() else ():
+        while path.name.startswith(f"{state.root.name}{_DISCARDED}") and path.exists():
             with contextlib.suppress(FileNotFoundError):  # another call deletes it too
                 shutil.rmtree(path)

@@ -88,7 +88,8 @@ class Place:
             )
         rendering.modality_authorities(self.site)
         if self.site.store.path is not None:
-            store.check(self.store, facts.site, facts.store)
+            inside = str(self.state.store) if store.holds_files(self.state.store) else ""
+            store.check(self.store, facts.site, facts.store or inside)
         elif facts.store:
             raise SiteFileError([f"store.path: is gone; this site's files are in {facts.store}: set it again"])
 

@@ -17,6 +17,9 @@ MARK = ".orthweb-store"
 HARMLESS = frozenset({"lost+found", f".{MARK}.part"})
 """What an empty file system has in it, and what a call that was killed while it wrote the mark leaves there."""
 
+_IS_ORTHANCS = re.compile("[0-9a-f]{2}")
+"""Names of the folders that Orthanc makes."""
+
 
 def problem(path: Path, site: str, claimed: str) -> str | None:
     """Say why a folder cannot be this site's store, or None.
@@ -59,9 +62,17 @@ def make(path: Path) -> None:
     """Make a store's folder and those above it, which others may pass and nobody else may change."""
     for folder in reversed(path.parents):
         if not folder.exists():
-            folder.mkdir()
+            folder.mkdir(mode=0o755)
             folder.chmod(0o755)  # whatever the umask
     path.mkdir(mode=0o700, exist_ok=True)
+
+
+def holds_files(path: Path) -> bool:
+    """Tell whether Orthanc has stored something there."""
+    try:
+        return any(_IS_ORTHANCS.fullmatch(entry.name) for entry in path.iterdir())
+    except OSError:
+        return False
 
 
 def check(path: Path, site: str, claimed: str) -> None:
@@ -98,7 +109,7 @@ def delete(path: Path, site: str | None) -> bool:
     if site is not None and _owner(path) != site:
         return False
     for first in path.iterdir():
-        if re.fullmatch(r"[0-9a-f]{2}", first.name) and first.is_dir() and not first.is_symlink():
+        if _IS_ORTHANCS.fullmatch(first.name) and first.is_dir() and not first.is_symlink():
             shutil.rmtree(first)
     (path / MARK).unlink(missing_ok=True)
     with contextlib.suppress(OSError):
