@@ -32,6 +32,9 @@ from orthweb.errors import UsageError
 BATCH_BYTES = 16 * 1024 * 1024
 """Bytes of one request, about; an instance that is larger goes alone."""
 
+LARGE = 1024 * 1024
+"""An instance that is larger than this and goes alone goes over HTTP/1.1; see :class:`StowChannel`."""
+
 _CHUNK = 256 * 1024
 
 _REFERENCED, _FAILED = "00081199", "00081198"
@@ -85,45 +88,52 @@ class StowTransport:
 
 
 class StowChannel:
-    """One HTTP client, used by one thread."""
+    """One HTTP client, used by one thread.
+
+    Batches go over HTTP/2; a large instance that goes alone goes over HTTP/1.1, because httpx waits for its timeout when
+    a server refuses a body that is still being sent over HTTP/2, as it does with one that is larger than its limit.
+    """
 
     usable = True
 
     def __init__(self, options: StowOptions) -> None:
         """Connect, and measure a round trip."""
         self._options = options
-        login = options.credentials
-        self._client = httpx.Client(
-            http2=True,
-            verify=options.tls.context() if options.url.startswith("https:") else ssl.create_default_context(),
-            auth=(login.user, login.password) if login is not None else None,
-            timeout=httpx.Timeout(options.response, connect=options.connect),
-            trust_env=False,
-        )
+        self._client = _client(options, http2=True)
+        self._client_for_large = _client(options, http2=False)
         try:
             self._request("OPTIONS")
             started = time.monotonic()
             self._request("OPTIONS")
             self.round_trip = time.monotonic() - started
         except BaseException:
-            self._client.close()
+            self.close()
             raise
 
     def _request(
-        self, method: str, content: Iterator[bytes] | None = None, headers: dict[str, str] | None = None
+        self,
+        method: str,
+        content: Iterator[bytes] | None = None,
+        headers: dict[str, str] | None = None,
+        *,
+        large: bool = False,
     ) -> httpx.Response:
         url = self._options.url
         try:
-            answer = self._client.request(method, url, content=content, headers=headers)
+            client = self._client_for_large if large else self._client
+            answer = client.request(method, url, content=content, headers=headers)
         except httpx.TimeoutException as error:
             raise TimedOutError(f"{url}: no answer in time", "is the server overloaded?") from error
         except httpx.ConnectError as error:
             raise _connect_failure(url, error) from error
         except httpx.HTTPError as error:
             raise LostError(f"{url}: the connection broke: {error}", "see the server's log") from error
-        if answer.status_code in (401, 403):
+        if answer.status_code == 401:
+            raise RejectedError(f"{url}: HTTP 401: the login was refused", "check --user and --password-file")
+        if answer.status_code == 403:
             raise RejectedError(
-                f"{url}: HTTP {answer.status_code}: the login was refused", "check --user and --password-file"
+                f"{url}: HTTP 403: the archive takes no instances",
+                "this login may not store, or the archive's disk is full: see its log (`orthweb logs archive`)",
             )
         if answer.status_code in (429, 502, 503, 504):
             raise LostError(
@@ -146,13 +156,14 @@ class StowChannel:
 
     def _store(self, parts: list[tuple[Instance, bytes]]) -> Iterator[Answer]:
         boundary = os.urandom(16).hex()
+        length = _length(parts, boundary)
         headers = {
             "Content-Type": f'multipart/related; type="application/dicom"; boundary={boundary}',
-            "Content-Length": str(_length(parts, boundary)),
+            "Content-Length": str(length),
             "Accept": "application/dicom+json",
         }
         try:
-            answer = self._request("POST", _body(parts, boundary), headers)
+            answer = self._request("POST", _body(parts, boundary), headers, large=len(parts) == 1 and length > LARGE)
         except OSError as error:
             if len(parts) == 1:
                 yield Answer(parts[0][0], "unreadable", reason=error.strerror or str(error))
@@ -177,18 +188,30 @@ class StowChannel:
             )
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connections."""
         self._client.close()
+        self._client_for_large.close()
 
     abort = close
 
     def interrupt(self) -> None:
         """Close the connection under a waiting thread."""
         try:
-            self._client.close()
+            self.close()
         except Exception:
             # httpx does not promise this from another thread; the thread is a daemon and ends with the program.
             return
+
+
+def _client(options: StowOptions, *, http2: bool) -> httpx.Client:
+    login = options.credentials
+    return httpx.Client(
+        http2=http2,
+        verify=options.tls.context() if options.url.startswith("https:") else ssl.create_default_context(),
+        auth=(login.user, login.password) if login is not None else None,
+        timeout=httpx.Timeout(options.response, connect=options.connect),
+        trust_env=False,
+    )
 
 
 @dataclass(frozen=True)
