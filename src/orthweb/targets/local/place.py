@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 from orthweb import pki, secrets
 from orthweb.errors import NotRunningError, SiteFileError, UsageError
 from orthweb.render.endpoints import LocalEndpoints, Ports
-from orthweb.targets.local import accounts, folder, machine, ports, programs, rendering, store
+from orthweb.targets.local import accounts, folder, machine, ports, programs, rendering, store, supervision
 from orthweb.targets.local.deployment import Bundle, File
 from orthweb.targets.local.supervision import Supervisor
 
@@ -96,8 +97,17 @@ class Place:
     def layout(self) -> Layout:
         """Choose programs and internal ports."""
         folder.inspect(self.state.root)
-        chosen = ports.choose(self.site, folder.read_facts(self.state).ports, ours=self.running())
+        kept = folder.read_facts(self.state).ports
+        chosen = ports.choose(self.site, kept, ours=self._own_ports(kept))
         return Layout(self.programs, chosen, self._endpoints(chosen))
+
+    def _own_ports(self, kept: Mapping[str, int]) -> set[int]:
+        """Give the internal ports that the running site holds; of a service that is away a stranger may have taken one."""
+        if not self.running():
+            return set()
+        services = self.supervisor.services().values()
+        validation = {port for name, port in kept.items() if name == "check"}
+        return supervision.listening([int(each["pid"]) for each in services if each["pid"]]) | validation
 
     def kept_endpoints(self) -> LocalEndpoints:
         """Give the endpoints of the site that was brought up last.
@@ -110,7 +120,7 @@ class Place:
         kept = folder.read_facts(self.state).ports
         if not kept or secrets.missing(self.state.secrets):
             raise NotRunningError("there is no site here yet", "orthweb up")
-        return self._endpoints(ports.choose(self.site, kept, ours=True))
+        return self._endpoints(ports.choose(self.site, kept, ours=set(kept.values())))
 
     def _endpoints(self, chosen: Ports) -> LocalEndpoints:
         known = not secrets.missing(self.state.secrets)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from orthweb.errors import OrthwebError
 from orthweb.ports import first_unprivileged
@@ -49,13 +49,13 @@ def egress_names(site: Site) -> list[str]:
     return [CHECK_MODALITY, *(name for name, peer in site.modalities.items() if peer.tls)]
 
 
-def choose(site: Site, kept: Mapping[str, int], *, ours: bool) -> Ports:
+def choose(site: Site, kept: Mapping[str, int], *, ours: Collection[int]) -> Ports:
     """Give every internal port: the kept one while it is ours or still free, else a new one.
 
     Parameters
     ----------
     kept : ports of an earlier call, as `as_facts` gives them.
-    ours : whether the site runs now, so that its ports are taken by itself.
+    ours : ports that the running site itself listens on.
     """
     taken = {site.edge.https_port, site.edge.dicom_port}
     generator = random.SystemRandom()
@@ -63,7 +63,7 @@ def choose(site: Site, kept: Mapping[str, int], *, ours: bool) -> Ports:
     def one(name: str) -> int:
         low = name in LOW and may_use_low_ports()
         port = kept.get(name)
-        if port is not None and port not in taken and (ours or (is_free(port) and (port <= LOW_LAST) == low)):
+        if port is not None and port not in taken and (port in ours or (is_free(port) and (port <= LOW_LAST) == low)):
             taken.add(port)
             return port
         for attempt in range(1000):

@@ -22,7 +22,7 @@ from orthweb.state import StateFolder
 
 RUNNING = ("RUNNING",)
 STARTING = ("STARTING", "BACKOFF")
-PROGRAMS = ("postgres", "Orthanc", "envoy", "supervisord")
+PROGRAMS = ("postgres", "initdb", "Orthanc", "envoy", "supervisord")
 STOP_SECONDS = 75.0
 ANSWER_SECONDS = 5.0
 """How long supervisord may take to answer; it does nothing that takes time itself."""
@@ -132,6 +132,16 @@ def launch(configuration: Path, log: Path) -> None:
     if done.returncode != 0:
         words = (done.stderr or done.stdout).strip().splitlines()
         raise OrthwebError(f"the supervisor did not start: {words[-1] if words else 'no message'}")
+
+
+def listening(pids: Sequence[int]) -> set[int]:
+    """Give the TCP ports that these processes listen on."""
+    found = set()
+    for pid in pids:
+        with contextlib.suppress(psutil.Error):
+            connections = psutil.Process(pid).net_connections(kind="tcp")
+            found |= {each.laddr.port for each in connections if each.status == psutil.CONN_LISTEN}
+    return found
 
 
 def leftovers(state: StateFolder) -> list[psutil.Process]:
