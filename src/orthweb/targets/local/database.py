@@ -20,10 +20,9 @@ from orthweb.targets.local.programs import Programs
 
 
 def _run(programs: Programs, account: Account | None, command: Sequence[str], text: str | None = None) -> None:
-    words = list(command)
-    if account is not None:
-        who = ["--reuid", str(account.uid), "--regid", str(account.gid), "--clear-groups", "--no-new-privs"]
-        words = [str(programs.setpriv), *who, "--", *words]
+    who = ["--reuid", str(account.uid), "--regid", str(account.gid), "--clear-groups"] if account is not None else []
+    # It ends with us, or the next call would find it still at work in a folder that looks half made.
+    words = [str(programs.setpriv), *who, "--no-new-privs", "--pdeathsig", "KILL", "--", *command]
     environment = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
     done = subprocess.run(words, input=text, env=environment, cwd="/", capture_output=True, text=True, check=False)
     if done.returncode != 0 or "ERROR:" in done.stderr or "FATAL:" in done.stderr:
