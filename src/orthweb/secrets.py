@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 import secrets
 import string
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from orthweb.files import write_whole
 
 ADMIN_USER = "admin"
 _READABLE = string.ascii_letters + string.digits
+_PRINTABLE = re.compile(rb"[!-~]+")
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,12 @@ def missing(folder: Path) -> list[str]:
 
 
 def _usable(path: Path) -> bool:
-    return path.is_file() and path.stat().st_size > 0
+    try:
+        return _PRINTABLE.fullmatch(path.read_bytes().strip()) is not None
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True  # `read` says why it cannot be read
 
 
 def _generate(field: str) -> str:
@@ -68,7 +75,7 @@ def _generate(field: str) -> str:
 def ensure(folder: Path) -> Secrets:
     """Generate what is missing and read all.
 
-    An empty file (the machine died while it was written) counts as missing.
+    A file that is empty or holds no text (the machine died while it was written) counts as missing.
     """
     folder.mkdir(mode=0o700, exist_ok=True)
     for field in missing(folder):
