@@ -90,8 +90,8 @@ class StowTransport:
 class StowChannel:
     """One HTTP client, used by one thread.
 
-    Batches go over HTTP/2; a large instance that goes alone goes over HTTP/1.1, because httpx waits for its timeout when
-    a server refuses a body that is still being sent over HTTP/2, as it does with one that is larger than its limit.
+    Batches go over HTTP/2; a large instance that goes alone goes over HTTP/1.1, because httpx waits for its timeout
+    when a server refuses a body that is still being sent over HTTP/2, such as one that is larger than its limit.
     """
 
     usable = True
