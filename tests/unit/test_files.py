@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from orthweb import files
 from orthweb.files import write_whole
 
 
@@ -66,7 +65,7 @@ def test_write_whole_when_it_fails_half_way_then_the_old_content_stays_and_nothi
     def fail(*_arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(files.os, failing, fail)
+    monkeypatch.setattr(os, failing, fail)
     with pytest.raises(OSError, match="No space"):
         write_whole(path, b"new and longer")
     assert path.read_bytes() == b"old"
@@ -74,13 +73,13 @@ def test_write_whole_when_it_fails_half_way_then_the_old_content_stays_and_nothi
 
 
 def test_write_whole_when_the_process_dies_before_the_file_has_its_name_then_the_old_content_stays(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "settings"
     write_whole(path, b"old")
     child = os.fork()
     if child == 0:
-        files.os.fsync = lambda _descriptor: os._exit(9)
+        monkeypatch.setattr(os, "fsync", lambda _descriptor: os._exit(9))
         write_whole(path, b"half")
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
@@ -108,7 +107,7 @@ def test_write_whole_while_it_writes_then_nobody_else_may_read(tmp_path: Path, m
         seen.append(stat.S_IMODE(os.fstat(descriptor).st_mode))
         real(descriptor, wanted)
 
-    monkeypatch.setattr(files.os, "fchmod", look)
+    monkeypatch.setattr(os, "fchmod", look)
     with umask(0):
         write_whole(tmp_path / "settings", b"secret", 0o644)
     assert seen == [0o600]
