@@ -82,6 +82,10 @@ class Supervisor:
 
     def start(self, name: str) -> None:
         """Start a service; nothing when it runs."""
+        # supervisord ignores the wish of a service that is still stopping, as one does after an interrupted `up`.
+        deadline = time.monotonic() + STOP_SECONDS
+        while self.services()[name]["statename"] == "STOPPING" and time.monotonic() < deadline:
+            time.sleep(0.05)
         try:
             self._call("startProcess", name, False)
         except xmlrpc.client.Fault as fault:
