@@ -26,8 +26,8 @@ class Accounts:
     edge: Account | None
 
     def of(self, service: str) -> Account | None:
-        """Give the account of the service called `service`."""
-        return {"index": self.index, "archive": self.archive, "edge": self.edge}[service]
+        """Give the account of the service called `service`; the supervisor runs as the caller."""
+        return {"index": self.index, "archive": self.archive, "edge": self.edge, "supervisor": None}[service]
 
 
 def is_root() -> bool:

@@ -108,10 +108,10 @@ def _make(place: Place, layout: Layout, run: _Run, report: Report) -> list[PlanI
     done += _index(place, users, kept, facts.index_password == digest, report)
     folder.write_facts(place.state, replace(facts, index_password=digest))
     _deliver_envoy(place)
-    differing = changed(place.files(layout, users))
+    differing = changed(place.files(layout, users), users)
     done += planning.files(place, differing)
     for item in differing:
-        item.put(None if item.service == "supervisor" else users.of(item.service))
+        item.put(users.of(item.service))
     if any(item.service == "supervisor" for item in differing):
         _halt(place, run, report, "the services themselves changed")
     if run.running:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Literal
 
 from orthweb.files import write_whole
 from orthweb.render.supervisor import Account
+from orthweb.targets.local.accounts import Accounts
 from orthweb.targets.local.folder import folder
 
 Effect = Literal["restart", "reload", "idle", "none"]
@@ -34,21 +37,26 @@ class File:
     effect: Effect
     private: bool = False
 
-    def differs(self) -> bool:
-        """Tell whether the file is missing or has another content."""
+    def differs(self, account: Account | None) -> bool:
+        """Tell whether the file is missing, or has another content, owner or mode than `put` gives it."""
         try:
-            return self.path.read_bytes() != self.content
-        except FileNotFoundError:
+            found = self.path.stat()
+            if self.path.read_bytes() != self.content:
+                return True
+        except OSError:
             return True
+        mode, uid, gid = self._access(account)
+        return stat.S_IMODE(found.st_mode) != mode or found.st_uid != uid or gid not in (-1, found.st_gid)
 
     def put(self, account: Account | None) -> None:
         """Write the file, whole or not at all, so that `account` may read and not change it."""
+        write_whole(self.path, self.content, *self._access(account))
+
+    def _access(self, account: Account | None) -> tuple[int, int, int]:
+        """Give mode, owner and group."""
         if account is None:
-            write_whole(self.path, self.content)
-        elif self.private:
-            write_whole(self.path, self.content, 0o600, account.uid, account.gid)
-        else:
-            write_whole(self.path, self.content, 0o640, -1, account.gid)
+            return 0o600, os.geteuid(), -1
+        return (0o600, account.uid, account.gid) if self.private else (0o640, os.geteuid(), account.gid)
 
 
 @dataclass(frozen=True)
@@ -71,12 +79,14 @@ class Bundle:
             digest.update(f"{name} {len(content)} ".encode() + content)
         return digest.hexdigest()[:16]
 
-    def differs(self) -> bool:
-        """Tell whether ``current`` is missing, of another version or incomplete."""
+    def differs(self, account: Account | None) -> bool:
+        """Tell whether ``current`` is missing, of another version, incomplete or damaged."""
         current = self.folder / "current"
         if not current.is_symlink() or current.readlink().name != self.version:
             return True
-        return any(not (current / name).is_file() for name in self.files)
+        return any(
+            File(current / name, content, self.service, "none").differs(account) for name, content in self.files.items()
+        )
 
     def put(self, account: Account | None) -> None:
         """Write a new version beside the old one and turn ``current`` to it."""
@@ -106,6 +116,6 @@ def readable(path: Path, account: Account | None) -> None:
         folder(path, 0o750, 0, account.gid)
 
 
-def changed(files: Sequence[File | Bundle]) -> list[File | Bundle]:
+def changed(files: Sequence[File | Bundle], users: Accounts) -> list[File | Bundle]:
     """List what differs from what is there."""
-    return [item for item in files if item.differs()]
+    return [item for item in files if item.differs(users.of(item.service))]

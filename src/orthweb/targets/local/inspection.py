@@ -87,6 +87,8 @@ def difference(item: File | Bundle) -> str:
         old = item.path.read_text()
     except (OSError, UnicodeDecodeError):
         return "not there yet"
+    if old.encode() == item.content:
+        return "owner or mode"
     keys = sorted(_keys(old, item.path) ^ _keys(item.content.decode(), item.path))
     names = list(dict.fromkeys(".".join(key.split(".")[-2:]) for key, _ in keys))
     return f"differs in {', '.join(names[:4])}{', ...' if len(names) > 4 else ''}" if names else "differs"

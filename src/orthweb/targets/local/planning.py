@@ -98,7 +98,8 @@ def files(place: Place, differing: Sequence[Item]) -> list[PlanItem]:
 
 
 def _files(place: Place, layout: Layout, running: bool) -> list[PlanItem]:
-    differing = changed(place.files(layout, accounts.find()))
+    users = accounts.find()
+    differing = changed(place.files(layout, users), users)
     items = files(place, differing)
     if running:
         items += [PlanItem("restart", name, why) for name, why in restarts(differing).items()]

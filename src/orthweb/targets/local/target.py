@@ -144,7 +144,8 @@ class LocalTarget:
             changes = pki.ensure(place.state.pki, place.site, place.base, renew=everything)
             users = accounts.find()
             wanted = place.files(place.layout(), users)
-            differing = changed([item for item in wanted if isinstance(item, Bundle) or item.path.parent.name == "tls"])
+            certificates = [item for item in wanted if isinstance(item, Bundle) or item.path.parent.name == "tls"]
+            differing = changed(certificates, users)
             for item in differing:
                 item.put(users.of(item.service))
             if place.running():
