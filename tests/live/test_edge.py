@@ -392,7 +392,8 @@ def test_associations_when_many_are_open_then_each_is_answered(access: SiteAcces
 
 def test_http2_without_login_then_a_posted_body_is_answered_with_401(access: SiteAccess) -> None:
     with https(access, login=False, http2=True) as client:
-        assert client.post("/dicom-web/studies", content=b"x" * 100_000).status_code == 401
+        # A body that is on its way when the answer comes makes some clients see a reset stream instead (RFC 9113 8.1).
+        assert client.post("/dicom-web/studies", content=b"x" * 100).status_code == 401
 
 
 def test_connection_when_the_tls_name_is_unknown_then_is_served(access: SiteAccess) -> None:

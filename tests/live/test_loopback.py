@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -15,7 +16,9 @@ from live.edge_clients import until
 from live.sites import LiveSite, live_site
 
 HERE, THERE = "10.213.77.1", "10.213.77.2"
-NAMESPACE = "orthweb-test"
+NAMESPACE = f"orthweb-test-{os.getpid()}"
+OURS, THEIRS = f"owa{os.getpid()}", f"owb{os.getpid()}"
+"""Names of the two ends of the cable; Linux takes 15 characters."""
 
 TRY = """
 import json, socket, sys
@@ -32,15 +35,15 @@ print(json.dumps(found))
 def other_host(as_root: None, program: Callable[[str], Path]) -> Iterator[Callable[..., dict[int, int]]]:
     """Connect to ports of this machine from another one; gives the error number of each (0: connected)."""
     ip = str(program("ip"))
-    link = ["link", "add", "orthweb-a", "type", "veth", "peer", "name", "orthweb-b", "netns", NAMESPACE]
+    link = ["link", "add", OURS, "type", "veth", "peer", "name", THEIRS, "netns", NAMESPACE]
     subprocess.run([ip, "netns", "add", NAMESPACE], check=True)
     try:
         subprocess.run([ip, *link], check=True)
-        subprocess.run([ip, "addr", "add", f"{HERE}/30", "dev", "orthweb-a"], check=True)
-        subprocess.run([ip, "link", "set", "orthweb-a", "up"], check=True)
+        subprocess.run([ip, "addr", "add", f"{HERE}/30", "dev", OURS], check=True)
+        subprocess.run([ip, "link", "set", OURS, "up"], check=True)
         inside = [ip, "netns", "exec", NAMESPACE]
-        subprocess.run([*inside, ip, "addr", "add", f"{THERE}/30", "dev", "orthweb-b"], check=True)
-        subprocess.run([*inside, ip, "link", "set", "orthweb-b", "up"], check=True)
+        subprocess.run([*inside, ip, "addr", "add", f"{THERE}/30", "dev", THEIRS], check=True)
+        subprocess.run([*inside, ip, "link", "set", THEIRS, "up"], check=True)
 
         def attempt(*ports: int) -> dict[int, int]:
             command = [*inside, sys.executable, "-c", TRY, HERE, *map(str, ports)]

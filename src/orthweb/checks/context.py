@@ -19,6 +19,7 @@ from orthweb.checks.once import Once
 from orthweb.checks.subject import BULK_INSTANCES, Instance, TestPatient, is_leftover, new_patient_id
 from orthweb.dicom.peer import Peer, Timeouts
 from orthweb.dicom.store import store
+from orthweb.verification import client_context
 
 if TYPE_CHECKING:
     from orthweb.access import CertificatePair, SiteAccess
@@ -91,7 +92,7 @@ class Context:
 
     def tls(self, *, alpn: Sequence[str] = ("http/1.1",), client: CertificatePair | None = None) -> ssl.SSLContext:
         """Make a client's TLS context that trusts the site's CA alone and verifies the name."""
-        context = ssl.create_default_context(cafile=self.access.ca)
+        context = client_context(self.access.ca)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         if client is not None:
             context.load_cert_chain(client.certificate, client.key)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from orthweb.dicom.errors import TlsError, UnreachableError
 from orthweb.errors import UsageError
+from orthweb.verification import client_context
 
 if TYPE_CHECKING:
     from orthweb.access import CertificatePair, SiteAccess
@@ -50,10 +51,9 @@ class TlsOptions:
         if self.ca is not None and not self.ca.is_file():
             raise UsageError(f"{self.ca}: no such CA file", "give a PEM file with --ca")
         try:
-            context = ssl.create_default_context(cafile=str(self.ca) if self.ca is not None else None)
+            context = client_context(self.ca)
         except (ssl.SSLError, OSError) as error:
             raise UsageError(f"{self.ca}: not a usable CA file: {error}", "give a PEM file with --ca") from error
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
         if self.certificate is not None:
             pair = self.certificate
             for path in (pair.certificate, pair.key):

@@ -28,6 +28,7 @@ from orthweb.dicom.peer import TlsOptions
 from orthweb.dicom.status import category, describe
 from orthweb.dicom.transport import Answer, Group
 from orthweb.errors import UsageError
+from orthweb.verification import client_context
 
 BATCH_BYTES = 16 * 1024 * 1024
 """Bytes of one request, about; an instance that is larger goes alone."""
@@ -207,7 +208,7 @@ def _client(options: StowOptions, *, http2: bool) -> httpx.Client:
     login = options.credentials
     return httpx.Client(
         http2=http2,
-        verify=options.tls.context() if options.url.startswith("https:") else ssl.create_default_context(),
+        verify=options.tls.context() if options.url.startswith("https:") else client_context(),
         auth=(login.user, login.password) if login is not None else None,
         timeout=httpx.Timeout(options.response, connect=options.connect),
         trust_env=False,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ssl
-
 import httpx
 
 from orthweb.access import SiteAccess
 from orthweb.errors import OrthwebError
 from orthweb.render.endpoints import CHECK_MODALITY
+from orthweb.verification import client_context
 
 
 def ready(access: SiteAccess, timeout: float = 3.0) -> str | None:
@@ -20,7 +19,7 @@ def ready(access: SiteAccess, timeout: float = 3.0) -> str | None:
     from orthweb.dicom.echo import echo
     from orthweb.dicom.peer import Peer, Timeouts
 
-    context = ssl.create_default_context(cafile=str(access.ca))
+    context = client_context(access.ca)
     login = httpx.BasicAuth(access.credentials.user, access.credentials.password)
     try:
         with httpx.Client(base_url=access.url, verify=context, auth=login, timeout=timeout, trust_env=False) as client:

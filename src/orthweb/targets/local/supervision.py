@@ -178,14 +178,19 @@ def end(processes: Sequence[psutil.Process], patience: float = 20.0) -> None:
 
 
 def wait_gone(pid: int, seconds: float = STOP_SECONDS) -> bool:
-    """Wait until a process has ended; tell whether it has."""
-    try:
-        psutil.Process(pid).wait(seconds)
-    except psutil.NoSuchProcess:
-        return True
-    except psutil.TimeoutExpired:
-        return False
-    return True
+    """Wait until a process has ended; tell whether it has.
+
+    One that has ended and was not reaped counts as gone: in some containers nobody reaps.
+    """
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+                return True
+        except psutil.NoSuchProcess:
+            return True
+        time.sleep(0.02)
+    return False
 
 
 def memory(pid: int) -> int | None:
