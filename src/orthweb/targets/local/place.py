@@ -102,7 +102,7 @@ class Place:
         return Layout(self.programs, chosen, self._endpoints(chosen))
 
     def _own_ports(self, kept: Mapping[str, int]) -> set[int]:
-        """Give the internal ports that the running site holds: a stranger may have taken one of a service that is away."""
+        """Give the internal ports that the running site holds; a stranger may have one whose service is away."""
         if not self.running():
             return set()
         services = self.supervisor.services().values()
