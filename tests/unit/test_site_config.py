@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from orthweb.provenance import Setting, settings
-from orthweb.sitekeys import MODALITY_TABLE, tables
+from orthweb.sitefile.keys import MODALITY_TABLE, tables
+from orthweb.sitefile.provenance import Setting, settings
 
 
 def orthweb(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

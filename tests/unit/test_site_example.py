@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from orthweb.errors import SiteFileError, UsageError
-from orthweb.example import assignments, example
-from orthweb.newsitefile import write
 from orthweb.site import Modality, Site
-from orthweb.sitedocs import WORKED_EXAMPLES, WorkedExample, reference
 from orthweb.sitefile import load, parse
-from orthweb.sitekeys import MODALITY_TABLE, field_at, form_of, tables
+from orthweb.sitefile.example import assignments, example
+from orthweb.sitefile.keys import MODALITY_TABLE, field_at, form_of, tables
+from orthweb.sitefile.new import write
+from orthweb.sitefile.reference import WORKED_EXAMPLES, WorkedExample, reference
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -149,7 +149,7 @@ def test_write_when_folder_is_missing_or_path_is_one_then_said(tmp_path: Path) -
 
 def test_reference_when_model_changes_then_generated_again() -> None:
     current = (REPOSITORY / "docs" / "site-file.md").read_text(encoding="utf-8")
-    assert current == reference(), "run: python -m orthweb.sitedocs docs/site-file.md"
+    assert current == reference(), "run: python -m orthweb.sitefile.reference docs/site-file.md"
 
 
 @pytest.mark.parametrize("worked", WORKED_EXAMPLES, ids=lambda worked: worked.title)

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from orthweb.errors import SiteFileError, UsageError
 from orthweb.site import Site
-from orthweb.sitefile import MAX_SIZE, load, load_with_origin, parse
-from orthweb.sitekeys import tables
+from orthweb.sitefile import load, load_with_origin, parse
+from orthweb.sitefile.keys import tables
+from orthweb.sitefile.reading import MAX_SIZE
 from orthweb.tomltext import dotted, toml
 
 

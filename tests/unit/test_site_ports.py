@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from orthweb.ports import check_ports, first_unprivileged
 from orthweb.site import Site
+from orthweb.sitefile.edge_ports import check_ports, first_unprivileged
 
 
 def site(**edge: Any) -> Site:

@@ -11,7 +11,7 @@ from orthweb.cli import console
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from orthweb.provenance import Setting
+    from orthweb.sitefile.provenance import Setting
 
 
 def register(app: typer.Typer) -> None:
@@ -21,7 +21,7 @@ def register(app: typer.Typer) -> None:
 
 def config(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Show the site's values in force and where each comes from."""
-    from orthweb.provenance import settings
+    from orthweb.sitefile.provenance import settings
 
     found = settings(console.settings.site_file)
     if as_json:

@@ -24,8 +24,8 @@ def init(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Write a commented site file: every key with its default."""
-    from orthweb.example import assignments
-    from orthweb.newsitefile import write
+    from orthweb.sitefile.example import assignments
+    from orthweb.sitefile.new import write
 
     path = console.settings.site_file
     given = assignments(values or ())

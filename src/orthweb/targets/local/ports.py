@@ -7,9 +7,9 @@ import socket
 from collections.abc import Collection, Iterable, Mapping
 
 from orthweb.errors import OrthwebError
-from orthweb.ports import first_unprivileged
 from orthweb.render.endpoints import CHECK_MODALITY, Ports
 from orthweb.site import Site
+from orthweb.sitefile.edge_ports import first_unprivileged
 from orthweb.targets.local.accounts import is_root
 
 FIRST, LAST = 20000, 32000

@@ -16,23 +16,11 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from orthweb.errors import SiteFileError, UsageError
-from orthweb.ports import check_ports
 from orthweb.site import Reading, Site
-from orthweb.sitekeys import advice, field_at, form_of
+from orthweb.sitefile.keys import advice, field_at, form_of
 from orthweb.sitetypes import MODALITY_NAME_FORM
 from orthweb.state import FOLDER_NAME
 from orthweb.tomltext import Place, dotted, lines_of, printable, toml
-
-__all__ = [
-    "DEFAULT_NAME",
-    "DEFAULT_ORIGIN",
-    "MAX_SIZE",
-    "check_ports",
-    "load",
-    "load_with_origin",
-    "parse",
-    "printable",
-]
 
 DEFAULT_NAME: Final = "site.toml"
 DEFAULT_ORIGIN: Final = "default"

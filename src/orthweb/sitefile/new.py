@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from orthweb.errors import SiteFileError, UsageError
-from orthweb.example import example
-from orthweb.sitefile import parse
+from orthweb.sitefile.example import example
+from orthweb.sitefile.reading import parse
 
 _READABLE: Final = 0o644
 """Mode of a new site file: it has no secrets in it."""

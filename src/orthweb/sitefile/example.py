@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, get_args, get_origin
 
 from orthweb.errors import UsageError
-from orthweb.sitekeys import MODALITY_TABLE, Table, advice, field_at, is_table, known_keys, tables
+from orthweb.sitefile.keys import MODALITY_TABLE, Table, advice, field_at, is_table, known_keys, tables
 from orthweb.tomltext import BARE_KEY, printable, toml
 
 _WIDTH: Final = 100

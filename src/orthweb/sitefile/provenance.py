@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from orthweb.site import Section, Site
-from orthweb.sitefile import DEFAULT_ORIGIN, load_with_origin
+from orthweb.sitefile.reading import DEFAULT_ORIGIN, load_with_origin
 from orthweb.state import FOLDER_NAME, StateFolder
 from orthweb.tomltext import dotted, printable, quoted, size, toml
 
