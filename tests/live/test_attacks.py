@@ -126,7 +126,7 @@ def test_service_when_it_plants_a_link_where_root_writes_then_it_may_not(
     shared: LiveSite, service: str, path: str
 ) -> None:
     place = shared.state / path
-    link = as_user(USERS[service], "ln", "-sfT", "/etc", str(place))
+    link = as_user(USERS[service], "ln", "-sfT", str(shared.folder / "nowhere"), str(place))
     assert link.returncode != 0, f"{service} made {path} a link"
     moved = as_user(USERS[service], "mv", "-T", str(place), f"{place}.moved")
     assert moved.returncode != 0, f"{service} moved {path} away"
