@@ -175,12 +175,14 @@ def archive_alone() -> Iterator[Endpoint]:
         found = json.loads((configuration / "orthanc.json").read_text())
         alone = place.state.archive / "alone"
         alone.mkdir(mode=0o700)
-        (alone / "orthanc.json").write_text(json.dumps(found | {"DicomTlsEnabled": False}))
+        # The site's own HTTP port may be one that needs a capability.
+        differing = {"DicomTlsEnabled": False, "HttpPort": free_port()}
+        (alone / "orthanc.json").write_text(json.dumps(found | differing))
         shutil.copy2(configuration / "users.json", alone)
         _give([alone, *alone.iterdir()], account)
         words = [str(place.programs.orthanc.program), str(alone)]
         endpoint = _inside(alone)
-        with _running(made, "archive", words, account, [endpoint.dicom_port]):
+        with _running(made, "archive", words, account, [endpoint.dicom_port, differing["HttpPort"]]):
             _await(endpoint)
             yield endpoint
 
