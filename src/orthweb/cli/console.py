@@ -104,6 +104,11 @@ def where(status: SiteStatus) -> None:
     out(f"DICOM  {status.aet} at {status.dicom}, TLS  (trust and commands for your toolkit: orthweb trust)")
 
 
+def count(number: int, thing: str) -> str:
+    """Write a number of things."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
 def size(count: int | None) -> str:
     """Write a number of bytes for people."""
     if count is None:

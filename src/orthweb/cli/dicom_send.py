@@ -296,7 +296,7 @@ def lines(destination: str, summary: Summary, *, interrupted: bool) -> Iterator[
     from orthweb.dicom.scan import Kind
 
     pace = rate(summary, summary.seconds)
-    over = f", {summary.associations} connections" if summary.associations else ""
+    over = f", {console.count(summary.associations, 'connection')}" if summary.associations else ""
     yield f"{summary.sent} sent to {destination}" + (f" ({summary.seconds:.1f} s, {pace}{over})" if pace else "")
     for reason, count in summary.warnings.items():
         yield f"  {count} with {reason}"
