@@ -208,7 +208,8 @@ class Modality(Section):
     )
     allow: tuple[Literal["echo", "store", "find", "get", "move"], ...] = Field(
         default=("echo", "store", "find", "get", "move"),
-        description="What the peer may ask of the archive; [] for a peer that only receives.",
+        description="What the peer may ask of the archive, besides what dicom.unknown_peers lets everybody do; [] for "
+        "a peer that only receives.",
     )
 
 
