@@ -36,6 +36,7 @@ class Service:
     command : program and arguments.
     account : who it runs as; None: whoever runs the supervisor.
     stop_signal : what asks it to end in order.
+    stop_seconds : how long that may take before it is killed.
     death_signal : what the kernel sends it when the supervisor dies.
     order : lower starts earlier and stops later.
     low_ports : whether it may listen on ports below 1024 though it is not root.
@@ -48,6 +49,7 @@ class Service:
     stop_signal: str
     death_signal: str
     order: int
+    stop_seconds: int = 60
     low_ports: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)
     stdout_log: str | None = None
@@ -120,7 +122,7 @@ def configuration(services: Sequence[Service], endpoints: LocalEndpoints, setpri
                     # A service that cannot start is tried for minutes: PostgreSQL may be replaying its log.
                     "startretries": 30,
                     "stopsignal": service.stop_signal,
-                    "stopwaitsecs": 60,
+                    "stopwaitsecs": service.stop_seconds,
                     "stdout_logfile": logs / f"{service.stdout_log or service.name}.log",
                     "stdout_logfile_maxbytes": LOG_BYTES,
                     "stdout_logfile_backups": LOG_BACKUPS,

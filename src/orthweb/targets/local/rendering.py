@@ -48,6 +48,8 @@ def services(
             stop_signal="TERM",
             death_signal="TERM",
             order=20,
+            # It ends in four; with an association that nobody ends it would not at all. Nothing is lost by a kill.
+            stop_seconds=20,
             environment=orthanc.ENVIRONMENT,
             low_ports=endpoints.ports.archive_http < 1024,
         ),
@@ -64,6 +66,8 @@ def services(
             stop_signal="TERM",
             death_signal="TERM",
             order=30,
+            # It ends at once, unless the signal comes in the first moments after its start: that one it forgets.
+            stop_seconds=3,
             low_ports=low,
             stdout_log="edge-access",
         ),
