@@ -233,8 +233,15 @@ def test_first_up_when_killed_again_and_again_then_the_last_one_works(new_site: 
     assert answers(new_site)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("step", ["creating the index", "starting the services", "waiting for the first"])
+@pytest.mark.parametrize(
+    ("step", "number"),
+    [
+        ("creating the index", signal.SIGINT),
+        ("starting the services", signal.SIGINT),
+        ("starting the services", signal.SIGTERM),
+        ("waiting for the first", signal.SIGINT),
+    ],
+)
 def test_first_up_when_interrupted_then_nothing_is_left_running_and_the_next_one_works(
     new_site: LiveSite, number: signal.Signals, step: str
 ) -> None:
