@@ -89,7 +89,8 @@ def test_up_when_strangers_took_internal_ports_since_then_others_are_chosen(own_
         own_site.orthweb("up")
         after = json.loads((own_site.state / "state.json").read_text())["ports"]
         changed = {name for name in before if before[name] != after[name]}
-        assert changed == {"archive_http", "archive_dicom", "index", "egress:orthweb-check"}
+        # The port of the checks may go too, when some other program on this machine has it by chance.
+        assert changed - {"check"} == {"archive_http", "archive_dicom", "index", "egress:orthweb-check"}
         assert answers(own_site)
 
 
