@@ -16,6 +16,7 @@ from typing import Any
 from orthweb.access import SiteAccess
 from orthweb.targets.local import LocalTarget
 from orthweb.targets.local.ports import is_free
+from orthweb.tomltext import toml
 
 ORTHWEB = [sys.executable, "-m", "orthweb"]
 
@@ -42,12 +43,12 @@ class LiveSite:
         edge = {"https_port": self.https_port, "dicom_port": self.dicom_port} | site.pop("edge", {})
         plain = {key: value for key, value in site.items() if not isinstance(value, Mapping)}
         tables = {"edge": edge} | {key: value for key, value in site.items() if isinstance(value, Mapping)}
-        lines = [f"{key} = {_toml(value)}" for key, value in plain.items()]
+        lines = [f"{key} = {toml(value)}" for key, value in plain.items()]
         for name, table in tables.items():
             nested = {key: value for key, value in table.items() if isinstance(value, Mapping)}
-            lines += [f"[{name}]", *(f"{key} = {_toml(value)}" for key, value in table.items() if key not in nested)]
+            lines += [f"[{name}]", *(f"{key} = {toml(value)}" for key, value in table.items() if key not in nested)]
             for key, inner in nested.items():
-                lines += [f"[{name}.{key}]", *(f"{word} = {_toml(value)}" for word, value in inner.items())]
+                lines += [f"[{name}.{key}]", *(f"{word} = {toml(value)}" for word, value in inner.items())]
         self.file.write_text("\n".join(lines) + "\n")
 
     @property
@@ -82,16 +83,6 @@ class LiveSite:
         """Call the command and do not wait for it."""
         command = [*ORTHWEB, "--site", str(self.file), *words]
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, int | float):
-        return str(value)
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(_toml(item) for item in value) + "]"
-    return '"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from orthweb import __version__
 from orthweb.checks.check import GROUP_WORDS, GROUPS, Result
+from orthweb.files import write_whole
 
 if TYPE_CHECKING:
     from orthweb.access import SiteAccess
@@ -114,10 +115,4 @@ class Report:
         ------
         OSError : it cannot be written.
         """
-        part = path.with_name(f".{path.name}.part")
-        try:
-            part.touch(0o600)
-            part.write_text(self.html(), encoding="utf-8")
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+        write_whole(path, self.html().encode())

@@ -8,11 +8,10 @@ from collections.abc import Iterator, Sequence
 from io import BytesIO
 
 from pydicom import dcmread
-from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom.dsutils import encode
 
-from orthweb.dicom.instance import Instance
+from orthweb.dicom.instance import UNREADABLE, Instance
 from orthweb.dicom.integrity import whole
 from orthweb.dicom.peer import Peer
 from orthweb.dicom.status import category, describe
@@ -150,15 +149,7 @@ def _convert(instance: Instance, syntax: UID) -> bytes:
         try:
             dataset = dcmread(BytesIO(file.read()), force=True)
             content = encode(dataset, syntax.is_implicit_VR, syntax.is_little_endian)
-        except (
-            InvalidDicomError,
-            ValueError,
-            KeyError,
-            AttributeError,
-            TypeError,
-            EOFError,
-            NotImplementedError,
-        ) as error:
+        except UNREADABLE as error:
             raise OSError(f"cannot be re-encoded for the peer as {syntax.name}: {type(error).__name__}") from error
     if not content:
         raise OSError(f"cannot be re-encoded for the peer as {syntax.name}")

@@ -11,6 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from pydicom.errors import InvalidDicomError
+
+UNREADABLE = (InvalidDicomError, ValueError, KeyError, AttributeError, TypeError, EOFError, NotImplementedError)
+"""What pydicom raises at data that it cannot read."""
+
 
 @dataclass(frozen=True, slots=True)
 class Source:

@@ -19,7 +19,6 @@ from pathlib import Path
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
 from pydicom.filereader import _read_file_meta_info, read_dataset, read_preamble
 from pydicom.uid import (
     UID,
@@ -29,7 +28,7 @@ from pydicom.uid import (
     MediaStorageDirectoryStorage,
 )
 
-from orthweb.dicom.instance import Instance, Source
+from orthweb.dicom.instance import UNREADABLE, Instance, Source
 from orthweb.errors import UsageError
 
 HEAD = 16 * 1024
@@ -177,16 +176,7 @@ def identify(source: Source, head: bytes) -> Instance | Skipped:
         warnings.simplefilter("ignore")
         try:
             found = _with_meta(source, head) if head[128:132] == b"DICM" else _without_preamble(source, head)
-        except (
-            InvalidDicomError,
-            ValueError,
-            KeyError,
-            AttributeError,
-            TypeError,
-            EOFError,
-            NotImplementedError,
-            OSError,
-        ):
+        except (*UNREADABLE, OSError):
             found = None
     if found is None:
         if head[128:132] == b"DICM":

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from orthweb.access import CertificatePair
 from orthweb.errors import OrthwebError
+from orthweb.files import sync_folder
 from orthweb.pki.issue import Identity, PrivateKey, certificate_pem, key_pem
 
 UNFINISHED = ".new-"
@@ -133,20 +134,12 @@ def write_files(files: Mapping[Path, tuple[bytes, int]]) -> None:
             unfinished[0].rename(path)
             del unfinished[0]
         for folder in {path.parent for path in files}:
-            _make_last(folder)
+            sync_folder(folder)
     except OSError as error:
         raise unusable(path, error) from error
     finally:
         for rest in unfinished:
             rest.unlink(missing_ok=True)
-
-
-def _make_last(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def prepare(folder: Path) -> None:
