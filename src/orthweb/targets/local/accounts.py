@@ -30,6 +30,11 @@ class Accounts:
         return {"index": self.index, "archive": self.archive, "edge": self.edge, "supervisor": None}[service]
 
 
+def ids(account: Account | None) -> tuple[int, int]:
+    """Give user and group for a change of owner; -1 leaves them, where the caller runs the service."""
+    return (account.uid, account.gid) if account else (-1, -1)
+
+
 def is_root() -> bool:
     """Tell whether root calls."""
     return os.geteuid() == 0

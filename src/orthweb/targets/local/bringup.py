@@ -12,9 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from orthweb import pki, secrets
-from orthweb.access import SiteAccess
 from orthweb.errors import OrthwebError, UsageError
-from orthweb.render.supervisor import Account
 from orthweb.targets.base import PlanItem, Report, quiet
 from orthweb.targets.local import accounts, database, folder, inspection, planning, ports, store, supervision
 from orthweb.targets.local.deployment import Bundle, File, changed, readable
@@ -48,7 +46,7 @@ def up(place: Place, report: Report) -> list[PlanItem]:
         planning.check_edge_ports(place)
         run = _Run(running)
         with _undone(place, run, report):
-            done = _make(place, place.layout(), run, report)
+            done = _make(place, run, report)
             wait(place, report)
             return done + planning.warnings(place)
 
@@ -88,14 +86,14 @@ def _clear_leftovers(place: Place, report: Report) -> None:
     database.forget_dead_server(place.data, place.run / "index")
 
 
-def _make(place: Place, layout: Layout, run: _Run, report: Report) -> list[PlanItem]:
+def _make(place: Place, run: _Run, report: Report) -> list[PlanItem]:
     report("secrets and certificates")
     users = accounts.ensure()
     fresh = secrets.missing(place.state.secrets)
     kept = secrets.ensure(place.state.secrets)
     done = planning.new_secrets(fresh)
     done += planning.certificates(pki.ensure(place.state.pki, place.site, place.base))
-    layout = place.with_secrets(layout, kept)
+    layout = place.layout()
     facts = folder.read_facts(place.state)
     facts = replace(facts, site=facts.site or uuid.uuid4().hex, site_file=place.file_name)
     facts = replace(facts, ports=ports.as_facts(layout.ports))
@@ -143,27 +141,21 @@ def _folders(place: Place, users: accounts.Accounts, layout: Layout) -> None:
         (state.archive / "work", users.archive),
         (endpoints.edge_admin.parent, users.edge),
     ):
-        folder.folder(path, 0o700, *_ids(account))
-
-
-def _ids(account: Account | None) -> tuple[int, int]:
-    return (account.uid, account.gid) if account else (-1, -1)
+        folder.folder(path, 0o700, *accounts.ids(account))
 
 
 def _store(place: Place, users: accounts.Accounts, facts: folder.Facts) -> folder.Facts:
     """Make the store's folder and claim it for this site."""
     outside = place.site.store.path is not None
+    key = "store.path: " if outside else ""
     try:
-        if outside:
-            store.make(place.store)
-            store.claim(place.store, facts.site)  # before it is made the archive's own
-        folder.folder(place.store, 0o700, *_ids(users.archive))
-        store.claim(place.store, facts.site)  # so that it can be moved to a place outside later
+        store.make(place.store)
+        # Before it becomes the archive's own; one in the state folder too, so that it can be moved outside later.
+        store.claim(place.store, facts.site)
+        folder.folder(place.store, 0o700, *accounts.ids(users.archive))
     except OSError as error:
-        key = "store.path: " if outside else ""
         raise UsageError(f"{key}{place.store}: {error.strerror}", "make it writable for the caller") from error
     if users.archive is not None and not accounts.can_reach(place.store):
-        key = "store.path: " if outside else ""
         raise UsageError(
             f"{key}{place.store}: the user {users.archive.user} cannot pass the folders above it",
             "chmod o+x those folders, or choose another place",
@@ -230,7 +222,7 @@ def wait(place: Place, report: Report) -> None:
     OrthwebError : a service gave up, or nothing answered in time; with the last words of the culprit's log.
     """
     report("waiting for the first verified DICOM echo")
-    found = access(place)
+    found = inspection.access(place)
     started = time.monotonic()
     while (problem := ready(found)) is not None:
         waited = time.monotonic() - started
@@ -247,11 +239,6 @@ def wait(place: Place, report: Report) -> None:
 def _give_up(place: Place, name: str, message: str) -> None:
     words = inspection.last_words(place.state.logs / f"{name}.log")
     raise OrthwebError(f"{message}; its log ends with: {words}", f"orthweb logs {name}")
-
-
-def access(place: Place) -> SiteAccess:
-    """Give endpoints, trust and credentials of a site that was brought up."""
-    return inspection.access(place, place.kept_endpoints())
 
 
 def stop(place: Place, report: Report = quiet) -> bool:

@@ -15,6 +15,7 @@ from orthweb.errors import OrthwebError
 from orthweb.files import sync_folder
 from orthweb.render.postgresql import DATABASE, ROLE, SUPERUSER
 from orthweb.render.supervisor import Account
+from orthweb.targets.local.accounts import ids
 from orthweb.targets.local.folder import folder
 from orthweb.targets.local.programs import Programs
 
@@ -49,7 +50,7 @@ def create(programs: Programs, account: Account | None, data: Path, password: st
     if new.exists():
         shutil.rmtree(new)
     # The folder above is ours, so that PostgreSQL cannot put something else in the place of its data.
-    folder(new, 0o700, *((account.uid, account.gid) if account else (-1, -1)))
+    folder(new, 0o700, *ids(account))
     initdb = [str(programs.postgresql / "initdb"), "-D", str(new), "-U", SUPERUSER, "--encoding=UTF8"]
     initdb += ["--locale=C.UTF-8", "--data-checksums", "--auth-local=peer", "--auth-host=reject", "--no-sync"]
     _run(programs, account, initdb)

@@ -17,11 +17,10 @@ from orthweb import secrets
 from orthweb.access import Credentials, MoveDestination, SiteAccess
 from orthweb.checks.facts import HostFacts, IndexFacts, InternalPort, ServiceFacts, StoreFacts
 from orthweb.errors import NotRunningError, OrthwebError
-from orthweb.render.endpoints import LocalEndpoints
 from orthweb.render.postgresql import DATABASE, ROLE
 from orthweb.state import StateFolder
 from orthweb.targets.base import ServiceStatus, SiteStatus
-from orthweb.targets.local import accounts, machine, programs, supervision
+from orthweb.targets.local import accounts, machine, supervision
 from orthweb.targets.local.deployment import Bundle, File
 from orthweb.targets.local.place import SERVICES, Place
 from orthweb.targets.local.readiness import ready
@@ -52,18 +51,21 @@ def edge_ports(state: StateFolder) -> set[int]:
     return set()
 
 
-def _admin(admin: Path, path: str) -> str:
-    """Ask Envoy's administration socket."""
-    transport = httpx.HTTPTransport(uds=str(admin))
-    with httpx.Client(transport=transport, base_url="http://edge", timeout=3) as client:
-        return client.get(path).raise_for_status().text
-
-
 def open_associations(admin: Path) -> int:
-    """Count the open DICOM associations at the edge; 0 when the edge does not answer."""
-    with contextlib.suppress(httpx.HTTPError):
-        found = re.search(r"^tcp\.dicom\.downstream_cx_active: (\d+)", _admin(admin, "/stats?filter=tcp.dicom"), re.M)
-        found = found or re.search(r"cluster\.archive-dicom\.upstream_cx_active: (\d+)", _admin(admin, "/stats"))
+    """Count the DICOM associations open between edge and archive; 0 when the edge does not answer.
+
+    Parameters
+    ----------
+    admin : Envoy's administration socket.
+    """
+    name = "cluster.archive-dicom.upstream_cx_active"
+    transport = httpx.HTTPTransport(uds=str(admin))
+    with (
+        contextlib.suppress(httpx.HTTPError),
+        httpx.Client(transport=transport, base_url="http://edge", timeout=3) as client,
+    ):
+        said = client.get("/stats", params={"filter": name}).raise_for_status().text
+        found = re.search(rf"{re.escape(name)}: (\d+)", said)
         return int(found[1]) if found else 0
     return 0
 
@@ -109,9 +111,9 @@ def _flat(value: Any, name: str = "") -> list[tuple[str, str]]:
     return [(name, json.dumps(value))]
 
 
-def _versions(state: StateFolder) -> dict[str, str]:
+def _versions(place: Place) -> dict[str, str]:
     with contextlib.suppress(OrthwebError):
-        found = programs.find(programs.index_major(state.index / "data"))
+        found = place.programs
         from importlib.metadata import version
 
         plugins = ", ".join(f"{plugin.name} {'.'.join(map(str, plugin.version))}" for plugin in found.orthanc.plugins)
@@ -145,8 +147,14 @@ def _user(service: str) -> str:
     return accounts.DEBIAN_USERS[service][0]
 
 
-def access(place: Place, endpoints: LocalEndpoints) -> SiteAccess:
-    """Give endpoints, trust and credentials of a site that was brought up."""
+def access(place: Place) -> SiteAccess:
+    """Give endpoints, trust and credentials of a site that was brought up.
+
+    Raises
+    ------
+    NotRunningError : there is none.
+    """
+    endpoints = place.kept_endpoints()
     kept = secrets.read(place.state.secrets)
     files = place.pki
     return SiteAccess(
@@ -169,7 +177,7 @@ def access(place: Place, endpoints: LocalEndpoints) -> SiteAccess:
 def status(place: Place) -> SiteStatus:
     """Look at a local site: its services, and whether it answers."""
     site = place.site
-    versions = _versions(place.state)
+    versions = _versions(place)
     alive = place.state.root.exists() and place.running()
     info: dict[str, Any] = dict(place.supervisor.services()) if alive else {}
     services = [_service(name, info.get(name), versions.get(name, ""), _user(name)) for name in SERVICES]
@@ -180,7 +188,7 @@ def status(place: Place) -> SiteStatus:
         problem = "there is no site here yet: orthweb up"
     elif alive:
         try:
-            problem = ready(access(place, place.kept_endpoints()))
+            problem = ready(access(place))
         except NotRunningError as error:
             problem = str(error)
     state: Literal["running", "degraded", "stopped", "absent"] = "stopped"
@@ -202,9 +210,9 @@ def status(place: Place) -> SiteStatus:
     )
 
 
-def host_facts(place: Place, endpoints: LocalEndpoints) -> HostFacts:
+def host_facts(place: Place) -> HostFacts:
     """Give the checks what only this machine knows."""
-    state, chosen = place.state, endpoints.ports
+    state, chosen = place.state, place.kept_endpoints().ports
     found = place.programs
     commands = {
         "index": (str(found.postgresql / "postgres"), "--version"),

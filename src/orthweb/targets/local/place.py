@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -126,10 +126,6 @@ class Place:
         known = not secrets.missing(self.state.secrets)
         check_aet = secrets.read(self.state.secrets).check_aet if known else ""
         return LocalEndpoints(self.state, self.store, self.run, chosen, check_aet)
-
-    def with_secrets(self, layout: Layout, kept: secrets.Secrets) -> Layout:
-        """Complete a layout that was made before there were secrets."""
-        return replace(layout, endpoints=replace(layout.endpoints, check_aet=kept.check_aet))
 
     def files(self, layout: Layout, users: accounts.Accounts) -> list[File | Bundle]:
         """Render every file; secrets and certificates must be there."""

@@ -114,7 +114,7 @@ class LocalTarget:
         ------
         NotRunningError : the site was never brought up, or does not run.
         """
-        found = bringup.access(self.place)
+        found = inspection.access(self.place)
         if not self.running():
             raise NotRunningError("the site is not running", "orthweb up")
         return found
@@ -125,7 +125,7 @@ class LocalTarget:
 
     def host_facts(self) -> HostFacts:
         """Give what only the host knows, for the checks."""
-        return inspection.host_facts(self.place, self.place.kept_endpoints())
+        return inspection.host_facts(self.place)
 
     def log_files(self) -> Mapping[str, Path]:
         """Name the logs by service."""
