@@ -150,6 +150,7 @@ def _store(place: Place, users: accounts.Accounts, facts: folder.Facts) -> folde
     key = "store.path: " if outside else ""
     try:
         store.make(place.store)
+        folder.folder(place.store, 0o700)  # a link in its place is refused before anything is written through it
         # Before it becomes the archive's own; one in the state folder too, so that it can be moved outside later.
         store.claim(place.store, facts.site)
         folder.folder(place.store, 0o700, *accounts.ids(users.archive))
