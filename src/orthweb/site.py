@@ -25,13 +25,21 @@ Address = Annotated[
 AeTitle = Annotated[
     str, sitetypes.AE_TITLE, Form("1 to 16 printable ASCII characters without backslash or outer spaces")
 ]
+Bucket = Annotated[str, sitetypes.BUCKET, Form("3 to 63 lower-case letters, digits, dots and hyphens")]
 BesideSiteFile = Annotated[Path, sitetypes.PATH, Form("a path, relative to the site file or absolute")]
+Endpoint = Annotated[
+    str, sitetypes.ENDPOINT, Form('an https:// address without path, such as "https://s3.example.org:9000"')
+]
 Hostname = Annotated[
     str, sitetypes.HOSTNAME, Form('a DNS name or IPv4 address without scheme and port, such as "pacs.example.org"')
 ]
 ModalityName = Annotated[str, sitetypes.MODALITY_NAME]
+ObjectRoot = Annotated[
+    str, sitetypes.OBJECT_ROOT, Form('letters, digits, - _ . and slashes with a slash at the end, such as "images/"')
+]
 PeerHost = Annotated[str, sitetypes.PEER_HOST, Form("a DNS name or an IPv4 or IPv6 address, without port")]
 Port = Annotated[int, Field(ge=1, le=65535)]
+Region = Annotated[str, sitetypes.REGION, Form('a region, such as "eu-central-1"')]
 SiteName = Annotated[
     str, sitetypes.SITE_NAME, Form("1 to 31 lower-case letters, digits and hyphens, beginning with a letter")
 ]
@@ -161,29 +169,109 @@ class Archive(Section):
     http_threads: int = Field(
         default=50, ge=4, le=512, strict=True, description="HTTP requests that are worked on at once."
     )
+    writers: int = Field(
+        default=1,
+        ge=1,
+        le=8,
+        strict=True,
+        description="Orthanc processes that take images in (DICOM and STOW-RS) and change what is stored. A second one "
+        "is for availability: it adds no speed on one machine.",
+    )
+    readers: int | None = Field(
+        default=None,
+        ge=0,
+        le=16,
+        strict=True,
+        description="Orthanc processes that answer queries and retrieval over HTTPS beside the writers. Without it: 1 "
+        "where the PostgreSQL plugin is older than 6.0, whose transactions conflict, and 0 otherwise.",
+    )
 
 
 class Index(Section):
     """The index (PostgreSQL)."""
 
-    connections: int = Field(
-        default=1,
+    connections: int | None = Field(
+        default=None,
         ge=1,
         le=100,
         strict=True,
-        description="Connections from the archive to the index. With Debian's PostgreSQL plugin one is fastest for "
-        "ingest; eight answer queries about twice as fast and take images in at half the rate.",
+        description="Connections from each Orthanc process to the index. Without it: 8 for a reader; for a writer 1 "
+        "where the PostgreSQL plugin is older than 6.0 (more would conflict and slow ingest down), and 8 otherwise.",
     )
 
 
 class Store(Section):
     """The store: where the DICOM files lie."""
 
-    kind: Literal["filesystem"] = Field(default="filesystem", description="filesystem: files in a folder.")
+    kind: Literal["filesystem", "s3", "database"] = Field(
+        default="filesystem",
+        description="filesystem: files in a folder. s3: objects in a bucket, see [s3]. database: in the index "
+        "(small sites; slower). To change it for a site with images: `orthweb store migrate`.",
+    )
     path: BesideSiteFile | None = Field(
         default=None,
         examples=["/srv/dicom"],
         description="Folder of the DICOM files; made if it is missing. Without it: `.orthweb/store`.",
+    )
+
+
+class S3(Section):
+    """The bucket, for store.kind = "s3" (AWS or any server that speaks S3)."""
+
+    bucket: Bucket | None = Field(
+        default=None, examples=["pacs-images"], description="Name of the bucket, which must exist."
+    )
+    root: ObjectRoot = Field(
+        default="", examples=["images/"], description="What every object's key begins with; ends with a slash."
+    )
+    region: Region = Field(default="us-east-1", description="AWS region of the bucket.")
+    endpoint: Endpoint | None = Field(
+        default=None,
+        examples=["https://s3.example.org:9000"],
+        description="Address of an S3 server that is not AWS. http:// is allowed for a loopback address alone.",
+    )
+    addressing: Literal["auto", "path", "virtual"] = Field(
+        default="auto",
+        description="path: https://server/bucket/key; virtual: https://bucket.server/key; auto: virtual for AWS, path "
+        "for an endpoint.",
+    )
+    ca: BesideSiteFile | None = Field(
+        default=None, examples=["tls/s3-ca.pem"], description="CA that signed the endpoint's certificate (PEM)."
+    )
+    credentials: BesideSiteFile | None = Field(
+        default=None,
+        examples=["s3-credentials"],
+        description="AWS credentials file (profile default), readable by you alone. Without it: the default chain of "
+        "AWS, such as an instance's role.",
+    )
+    encryption: Literal["bucket", "s3", "kms"] = Field(
+        default="bucket",
+        description="Encryption at rest that is asked for with each object: what the bucket is set to (AWS always "
+        "encrypts), s3 (SSE-S3) or kms (SSE-KMS).",
+    )
+    kms_key: str | None = Field(
+        default=None,
+        min_length=1,
+        examples=["alias/pacs-images"],
+        description="Key of SSE-KMS: id, ARN or alias. Without it: the account's own key for S3.",
+    )
+    storage_class: str | None = Field(
+        default=None,
+        pattern=r"^[A-Z0-9_]{1,64}$",
+        examples=["INTELLIGENT_TIERING"],
+        description="Storage class of new objects. Without it: the bucket's.",
+    )
+    deadline: Annotated[int, Unit("seconds")] = Field(
+        default=20,
+        ge=1,
+        le=600,
+        strict=True,
+        description="How long one object is tried for, again and again, before the sender is told that it failed.",
+    )
+    cache: Annotated[Size, Unit("bytes")] = Field(
+        default=ByteSize(4 * 1024**3),
+        ge=0,
+        description="Size of the local cache of objects read and written, for each Orthanc process; 0 for none.",
     )
 
 
@@ -223,8 +311,10 @@ class Site(Section):
         default="localhost",
         description="Name under which people and modalities reach the site; the certificates are for it.",
     )
-    target: Literal["local"] = Field(
-        default="local", description="Where the site runs: local (processes on this machine)."
+    target: Literal["local", "docker"] | None = Field(
+        default=None,
+        description="Where the site runs: local (processes on this machine) or docker (containers on it). Without it: "
+        "where it ran before, else docker when a Docker engine answers, else local.",
     )
     edge: Edge = Edge()
     tls: Tls = Tls()
@@ -232,6 +322,7 @@ class Site(Section):
     archive: Archive = Archive()
     index: Index = Index()
     store: Store = Store()
+    s3: S3 = S3()
     modalities: dict[ModalityName, Modality] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -253,7 +344,17 @@ class Site(Section):
                 (("tls", missing),),
                 f"needs tls.{missing} too: give both, or neither for the site's own CA",
             )
+        yield from self._s3_contradictions()
         yield from self._modality_contradictions()
+
+    def _s3_contradictions(self) -> Iterator[Contradiction]:
+        if self.store.kind == "s3" and self.s3.bucket is None:
+            yield Contradiction(("store", "kind"), (("s3", "bucket"),), "needs s3.bucket too")
+        if self.s3.kms_key is not None and self.s3.encryption != "kms":
+            keys = ("s3", "kms_key"), ("s3", "encryption")
+            yield Contradiction(keys[0], (keys[1],), 'is never used unless s3.encryption = "kms"')
+        if self.s3.ca is not None and self.s3.endpoint is None:
+            yield Contradiction(("s3", "ca"), (("s3", "endpoint"),), "is never used without s3.endpoint")
 
     def _edge_contradictions(self) -> Iterator[Contradiction]:
         ports = (("edge", "https_port"), ("edge", "dicom_port"))

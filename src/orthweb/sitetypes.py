@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import Final, Protocol, cast
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, ValidationInfo
 
@@ -39,6 +40,9 @@ _AE_TITLE: Final = re.compile(r"[\x20-\x5b\x5d-\x7e]{1,16}")
 _SITE_NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,30}")
 _MODALITY_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,32}")
 _SIZE: Final = re.compile(r"\d{1,20}(\.\d{1,20})?\s?([KMGT]i?)?B", re.IGNORECASE | re.ASCII)
+_BUCKET: Final = re.compile(r"(?!\d+\.\d+\.\d+\.\d+\Z)[a-z0-9]([a-z0-9-]|\.(?!\.)){1,61}[a-z0-9]")
+_OBJECT_ROOT: Final = re.compile(r"([A-Za-z0-9_-][A-Za-z0-9._-]*/){0,16}")
+_REGION: Final = re.compile(r"[a-z0-9-]{1,32}")
 
 
 def _require(condition: bool) -> None:
@@ -97,13 +101,42 @@ def _size(value: object) -> object:
     return value
 
 
+def _bucket(value: str) -> str:
+    _require(_BUCKET.fullmatch(value) is not None)
+    return value
+
+
+def _object_root(value: str) -> str:
+    _require(_OBJECT_ROOT.fullmatch(value) is not None)
+    return value
+
+
+def _region(value: str) -> str:
+    _require(_REGION.fullmatch(value) is not None)
+    return value
+
+
+def _endpoint(value: str) -> str:
+    parts = urlsplit(value)
+    _require(parts.scheme in ("http", "https") and bool(parts.hostname) and parts.username is None)
+    _require(parts.path in ("", "/") and not parts.query and not parts.fragment and parts.port != 0)
+    host = _peer_host(cast(str, parts.hostname))
+    if parts.scheme == "http":  # images and signatures in the clear: within this machine alone
+        _require(host == "localhost" or ip_address(host).is_loopback)
+    return value.rstrip("/")
+
+
 MODALITY_NAME_FORM: Final = 'up to 32 letters, digits, - and _, not beginning with "orthweb-"'
 
 ADDRESS: Final = BeforeValidator(_address)
 AE_TITLE: Final = AfterValidator(_ae_title)
+BUCKET: Final = AfterValidator(_bucket)
+ENDPOINT: Final = AfterValidator(_endpoint)
 HOSTNAME: Final = AfterValidator(_hostname)
 MODALITY_NAME: Final = AfterValidator(_modality_name)
+OBJECT_ROOT: Final = AfterValidator(_object_root)
 PATH: Final = BeforeValidator(_path)
 PEER_HOST: Final = AfterValidator(_peer_host)
+REGION: Final = AfterValidator(_region)
 SITE_NAME: Final = AfterValidator(_site_name)
 SIZE: Final = BeforeValidator(_size)
