@@ -23,7 +23,8 @@ from orthweb.access import Credentials, SiteAccess
 from orthweb.render import orthanc
 from orthweb.render.supervisor import Account, Service, command
 from orthweb.targets import open_site
-from orthweb.targets.local import LocalTarget, accounts
+from orthweb.targets.host import accounts
+from orthweb.targets.local import LocalTarget
 from orthweb.targets.local.ports import is_free, listening
 
 START_SECONDS = 30.0

@@ -313,6 +313,7 @@ class Site(Section):
     )
     target: Literal["local", "docker"] | None = Field(
         default=None,
+        examples=["docker"],
         description="Where the site runs: local (processes on this machine) or docker (containers on it). Without it: "
         "where it ran before, else docker when a Docker engine answers, else local.",
     )

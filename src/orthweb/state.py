@@ -44,6 +44,10 @@ class StateFolder:
         """Orthanc's folder: configuration, TLS files, database password file (0700, Orthanc's user)."""
         return self.root / "archive"
 
+    def service(self, name: str) -> Path:
+        """The folder of one service by its name; every further Orthanc has its own, like `archive`."""
+        return self.root / name
+
     @property
     def store(self) -> Path:
         """DICOM files (0700, Orthanc's user), unless the site file names another place."""

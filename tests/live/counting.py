@@ -27,7 +27,7 @@ from orthweb.dicom.association import associate
 from orthweb.dicom.peer import Peer, Timeouts
 from orthweb.dicom.phantom import PhantomStudy, encode
 from orthweb.errors import OrthwebError
-from orthweb.targets.local.readiness import ready
+from orthweb.targets.host.readiness import ready
 
 SMALL = 64 * 64 * 2
 """Bytes of pixels in an instance of these tests: what counts here is how many there are."""

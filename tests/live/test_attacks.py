@@ -26,7 +26,7 @@ from live.sites import LiveSite, live_site
 from orthweb.dicom.echo import echo
 from orthweb.dicom.peer import Peer, Timeouts
 from orthweb.errors import OrthwebError
-from orthweb.targets.local.accounts import DEBIAN_USERS, EDGE_USER
+from orthweb.targets.host.accounts import DEBIAN_USERS, EDGE_USER
 
 USERS = {"index": DEBIAN_USERS["index"][0], "archive": DEBIAN_USERS["archive"][0], "edge": EDGE_USER}
 NOBODY = 65534

@@ -39,8 +39,8 @@ from live.edge_clients import (
 )
 from live.sites import LiveSite, free_port, live_site
 from orthweb.access import CertificatePair, SiteAccess
+from orthweb.targets.host.folder import run_folder
 from orthweb.targets.local import inspection
-from orthweb.targets.local.folder import run_folder
 from orthweb.targets.local.supervision import Supervisor
 
 FIND, MOVE = StudyRootQueryRetrieveInformationModelFind, StudyRootQueryRetrieveInformationModelMove

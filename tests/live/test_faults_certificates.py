@@ -17,8 +17,8 @@ from live.sites import LiveSite, live_site
 from orthweb import pki
 from orthweb.dicom.association import associate
 from orthweb.dicom.peer import Peer
-from orthweb.targets.local import accounts
-from orthweb.targets.local.deployment import Bundle
+from orthweb.targets.host import accounts
+from orthweb.targets.host.deployment import Bundle
 
 DAY = timedelta(days=1)
 LEAVES = ("edge-ecdsa", "edge-rsa", "archive", "edge-internal", "index", "check")

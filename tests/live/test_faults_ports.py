@@ -13,7 +13,7 @@ import pytest
 
 from live.counting import answers, eventually
 from live.sites import LiveSite
-from orthweb.targets.local.readiness import ready
+from orthweb.targets.host.readiness import ready
 
 
 @contextmanager

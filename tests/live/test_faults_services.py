@@ -13,8 +13,8 @@ import pytest
 
 from live.counting import Sample, account, answers, eventually, samples, sending
 from live.sites import LiveSite, live_site
+from orthweb.targets.host.readiness import ready
 from orthweb.targets.local import supervision
-from orthweb.targets.local.readiness import ready
 
 COUNT = 500
 SERVICES = ("index", "archive", "edge")

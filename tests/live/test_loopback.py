@@ -91,6 +91,6 @@ def test_archive_ports_when_orthanc_was_killed_and_restarted_then_they_are_close
 
 def test_archive_ports_when_this_machine_connects_then_they_answer(open_site: LiveSite) -> None:
     chosen = open_site.target.place.layout().ports
-    for port in (chosen.archive_http, chosen.archive_dicom):
+    for port in (chosen.http["archive"], chosen.dicom["archive"]):
         with socket.create_connection(("127.0.0.1", port), timeout=2):
             pass

@@ -9,7 +9,7 @@ import pytest
 
 from live.counting import account, answers, samples, sending
 from live.sites import LiveSite, live_site
-from orthweb.targets.local.store import MARK
+from orthweb.targets.host.store import MARK
 
 
 @pytest.fixture(scope="module")

@@ -9,14 +9,15 @@ from pathlib import Path
 
 from orthweb import pki, secrets, sitefile
 from orthweb.render import envoy, orthanc, postgresql, supervisor
-from orthweb.render.endpoints import LocalEndpoints, Ports
+from orthweb.render.endpoints import ArchiveProcess, EdgeEndpoint, Endpoints, IndexEndpoint
 from orthweb.render.orthanc import OrthancBuild, Plugin
 from orthweb.render.supervisor import Account, Service
 from orthweb.site import Site
 from orthweb.state import StateFolder
-from orthweb.targets.local import rendering
-from orthweb.targets.local.accounts import Accounts
-from orthweb.targets.local.deployment import Bundle, File
+from orthweb.targets.host import rendering
+from orthweb.targets.host.accounts import Accounts
+from orthweb.targets.host.deployment import Bundle, File
+from orthweb.targets.local import services
 from orthweb.targets.local.ports import egress_names
 from orthweb.targets.local.programs import Programs
 
@@ -122,45 +123,76 @@ class Rendered:
     def accounts(self) -> Accounts:
         return ROOT_ACCOUNTS if self.case == "low-ports" else USER_ACCOUNTS
 
+    @property
+    def state(self) -> StateFolder:
+        return StateFolder(self.base / ".orthweb")
+
     @cached_property
-    def endpoints(self) -> LocalEndpoints:
-        state = StateFolder(self.base / ".orthweb")
-        egress = {name: 20011 + number for number, name in enumerate(egress_names(self.site))}
-        ports = Ports(
-            archive_http=701 if self.accounts.archive else 20001,
-            archive_dicom=20002,
-            index=20003,
-            check=20004,
-            egress=egress,
+    def endpoints(self) -> Endpoints:
+        state, edge = self.state, self.site.edge
+        archives = orthanc.processes(self.site, self.programs.orthanc)
+        first = 701 if self.accounts.archive else 20001
+        return Endpoints(
+            archives=tuple(
+                ArchiveProcess(
+                    name,
+                    role,
+                    state.service(name),
+                    state.service(name) / "work",
+                    "127.0.0.1",
+                    first + 20 * number,
+                    None if role == "reader" else 20002 + 20 * number,
+                )
+                for number, (name, role) in enumerate(archives)
+            ),
+            index=IndexEndpoint(state.index, state.index / "data", state.run / "index", 20003),
+            edge=EdgeEndpoint(
+                state.edge,
+                state.run / "edge" / "admin.sock",
+                tuple(str(address) for address in edge.listen),
+                edge.https_port,
+                edge.dicom_port,
+            ),
+            store=self.site.store.path or state.store,
+            check_aet=SECRETS.check_aet,
+            check_port=20004,
+            egress={name: 20011 + number for number, name in enumerate(egress_names(self.site))},
         )
-        return LocalEndpoints(state, self.site.store.path or state.store, state.run, ports, SECRETS.check_aet)
 
     @property
     def services(self) -> list[Service]:
-        return rendering.services(self.site, self.endpoints, self.programs, self.accounts, self.programs.envoy)
+        return services.services(self.site, self.endpoints, self.programs, self.accounts, self.programs.envoy)
+
+    @property
+    def connections(self) -> int:
+        build = self.programs.orthanc
+        return sum(orthanc.connections(self.site, process.role, build) for process in self.endpoints.archives)
 
     def texts(self) -> dict[str, str]:
         """Give what the pure functions write, by file name."""
         certificates = 1 if self.site.tls.certificate or self.site.tls.profile == "modern" else 2
         root = self.accounts.edge is not None
         return {
-            "orthanc.json": orthanc.configuration(self.site, self.endpoints, self.programs.orthanc),
+            "orthanc.json": orthanc.configuration(
+                self.site, self.endpoints, self.endpoints.archives[0], self.programs.orthanc
+            ),
             "envoy.json": envoy.bootstrap(self.site, self.endpoints, certificates=certificates),
-            "postgresql.conf": postgresql.postgresql_conf(self.site, self.endpoints),
-            "pg_hba.conf": postgresql.pg_hba_conf(),
+            "postgresql.conf": postgresql.postgresql_conf(self.endpoints.index, self.connections),
+            "pg_hba.conf": postgresql.pg_hba_conf(self.endpoints.index),
             "pg_ident.conf": postgresql.pg_ident_conf(("someone", "postgres")),
             "supervisord.conf": supervisor.configuration(
-                self.services, self.endpoints, self.programs.setpriv, root=root
+                self.services, self.state.logs, self.state.run, self.programs.setpriv, root=root
             ),
         }
 
     def files(self) -> list[File | Bundle]:
         """Give every file, with real certificates, which are made in the state folder."""
-        folder = self.endpoints.state.pki
+        folder = self.state.pki
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         pki.ensure(folder, self.site, self.base)
         paths = pki.paths(folder, self.site, self.base)
-        return rendering.files(self.site, self.endpoints, paths, SECRETS, self.programs, accounts=self.accounts)
+        owners = ("someone", "postgres")
+        return rendering.files(self.site, self.state, self.endpoints, paths, SECRETS, self.programs.orthanc, owners)
 
     def put(self) -> None:
         """Write every file, for the user who runs the tests."""

@@ -10,7 +10,7 @@ import pytest
 
 from orthweb.render.orthanc import EDGE_USER
 from orthweb.secrets import basic
-from orthweb.targets.local.deployment import Bundle
+from orthweb.targets.host.deployment import Bundle
 from render.conftest import GOLDEN
 from render.rendered import SECRETS, SITES, Rendered
 

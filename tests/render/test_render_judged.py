@@ -27,7 +27,7 @@ def test_envoy_when_given_our_configuration_then_accepts_it(case: str, tmp_path:
     site.put()
     binary = programs.envoy_program()
     assert binary is not None
-    arguments = ["-c", str(site.endpoints.state.edge / "envoy.json"), "--mode", "validate", "--log-level", "warning"]
+    arguments = ["-c", str(site.state.edge / "envoy.json"), "--mode", "validate", "--log-level", "warning"]
     done = subprocess.run([binary, *arguments], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     # A field that is deprecated or unknown is a warning here and an error in a later Envoy.
@@ -77,7 +77,7 @@ def test_supervisor_when_given_our_configuration_then_reads_the_commands_that_we
     # Root's services change their users, whom this machine may not have; supervisord itself stays who it is.
     site = Rendered(case, base, replace(programs.find(), setpriv=Path("/usr/bin/setpriv")))
     base.mkdir()
-    for path in (site.endpoints.state.logs, site.endpoints.run):
+    for path in (site.state.logs, site.state.run):
         path.mkdir(parents=True)
     file = base / "supervisord.conf"
     text = site.texts()["supervisord.conf"]
@@ -93,7 +93,7 @@ def test_supervisor_when_given_our_configuration_then_reads_the_commands_that_we
         "archive": {"TCP_NODELAY": "1"},
         "edge": {},
     }
-    assert read["edge"].stdout_logfile == str(site.endpoints.state.logs / "edge-access.log")
+    assert read["edge"].stdout_logfile == str(site.state.logs / "edge-access.log")
     assert [read[name].priority for name in ("index", "archive", "edge")] == [10, 20, 30]
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from orthweb.errors import SiteFileError
-from orthweb.targets.local import store
-from orthweb.targets.local.store import MARK
+from orthweb.targets.host import store
+from orthweb.targets.host.store import MARK
 
 SITE, OTHER = "0" * 32, "f" * 32
 

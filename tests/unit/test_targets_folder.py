@@ -13,8 +13,8 @@ import pytest
 from orthweb.errors import BusyError, OrthwebError, UsageError
 from orthweb.state import StateFolder
 from orthweb.targets.base import quiet
-from orthweb.targets.local import folder
-from orthweb.targets.local.folder import Facts
+from orthweb.targets.host import folder
+from orthweb.targets.host.folder import Facts
 
 HOLD = """
 import fcntl, os, sys

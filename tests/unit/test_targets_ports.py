@@ -9,11 +9,13 @@ from contextlib import contextmanager
 import pytest
 
 from orthweb.errors import OrthwebError
+from orthweb.render.endpoints import Role
 from orthweb.site import Modality, Site
 from orthweb.targets.local import ports
 from orthweb.targets.local.ports import FIRST, LAST, LOW_FIRST, LOW_LAST
 
 SITE = Site(modalities={"ct": Modality(aet="CT", host="ct.example.org", port=2762)})
+ARCHIVES: list[tuple[str, Role]] = [("archive", "both")]
 NAMES = {"archive_http", "archive_dicom", "index", "check", "egress:orthweb-check", "egress:ct"}
 
 
@@ -31,7 +33,7 @@ def held(host: str = "127.0.0.1", port: int = 0) -> Iterator[int]:
 
 
 def test_choose_for_a_new_site_then_all_differ_and_the_archives_http_alone_is_low(root: bool) -> None:
-    chosen = ports.as_facts(ports.choose(SITE, {}, ours=()))
+    chosen = ports.as_facts(ports.choose(SITE, ARCHIVES, {}, ours=()))
     assert set(chosen) == NAMES
     assert len(set(chosen.values())) == len(chosen)
     low = {name for name, port in chosen.items() if LOW_FIRST <= port <= LOW_LAST}
@@ -41,38 +43,38 @@ def test_choose_for_a_new_site_then_all_differ_and_the_archives_http_alone_is_lo
 
 @pytest.mark.parametrize("ours", [False, True])
 def test_choose_when_the_kept_ports_are_free_or_ours_then_keeps_them(root: bool, ours: bool) -> None:
-    kept = ports.as_facts(ports.choose(SITE, {}, ours=()))
-    assert ports.as_facts(ports.choose(SITE, kept, ours=kept.values() if ours else ())) == kept
+    kept = ports.as_facts(ports.choose(SITE, ARCHIVES, {}, ours=()))
+    assert ports.as_facts(ports.choose(SITE, ARCHIVES, kept, ours=kept.values() if ours else ())) == kept
 
 
 def test_choose_when_a_stranger_has_a_kept_port_then_that_one_alone_is_new(
     root: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept = ports.as_facts(ports.choose(SITE, {}, ours=()))
+    kept = ports.as_facts(ports.choose(SITE, ARCHIVES, {}, ours=()))
     monkeypatch.setattr(ports, "is_free", lambda port: port != kept["index"])
-    chosen = ports.as_facts(ports.choose(SITE, kept, ours=()))
+    chosen = ports.as_facts(ports.choose(SITE, ARCHIVES, kept, ours=()))
     assert {name for name in kept if kept[name] != chosen[name]} == {"index"}
-    assert ports.as_facts(ports.choose(SITE, kept, ours=kept.values())) == kept
+    assert ports.as_facts(ports.choose(SITE, ARCHIVES, kept, ours=kept.values())) == kept
 
 
 def test_choose_when_the_archives_port_is_of_a_site_from_before_then_it_moves_below_1024_at_the_next_start(
     root: bool,
 ) -> None:
-    kept = ports.as_facts(ports.choose(SITE, {}, ours=())) | {"archive_http": 20001 if root else 700}
-    chosen = ports.as_facts(ports.choose(SITE, kept, ours=()))
+    kept = ports.as_facts(ports.choose(SITE, ARCHIVES, {}, ours=())) | {"archive_http": 20001 if root else 700}
+    chosen = ports.as_facts(ports.choose(SITE, ARCHIVES, kept, ours=()))
     assert (chosen["archive_http"] <= LOW_LAST) == root
-    assert ports.as_facts(ports.choose(SITE, kept, ours=kept.values())) == kept
+    assert ports.as_facts(ports.choose(SITE, ARCHIVES, kept, ours=kept.values())) == kept
 
 
 def test_choose_when_the_edge_now_wants_a_kept_port_then_another_is_chosen(root: bool) -> None:
-    kept = ports.as_facts(ports.choose(SITE, {}, ours=()))
+    kept = ports.as_facts(ports.choose(SITE, ARCHIVES, {}, ours=()))
     edge = SITE.edge.model_copy(update={"https_port": kept["index"]})
-    chosen = ports.as_facts(ports.choose(SITE.model_copy(update={"edge": edge}), kept, ours=kept.values()))
+    chosen = ports.as_facts(ports.choose(SITE.model_copy(update={"edge": edge}), ARCHIVES, kept, ours=kept.values()))
     assert chosen["index"] != kept["index"]
 
 
 def test_choose_when_two_kept_ports_are_the_same_then_one_is_chosen_anew(root: bool) -> None:
-    chosen = ports.as_facts(ports.choose(SITE, {"archive_dicom": 20007, "index": 20007}, ours=()))
+    chosen = ports.as_facts(ports.choose(SITE, ARCHIVES, {"archive_dicom": 20007, "index": 20007}, ours=()))
     assert chosen["archive_dicom"] == 20007
     assert chosen["index"] != 20007
 
@@ -80,13 +82,13 @@ def test_choose_when_two_kept_ports_are_the_same_then_one_is_chosen_anew(root: b
 def test_choose_when_no_low_port_can_be_had_then_takes_another(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ports, "may_use_low_ports", lambda: True)
     monkeypatch.setattr(ports, "is_free", lambda port: port > LOW_LAST)
-    assert FIRST <= ports.choose(SITE, {}, ours=()).archive_http <= LAST
+    assert FIRST <= ports.choose(SITE, ARCHIVES, {}, ours=()).http["archive"] <= LAST
 
 
 def test_choose_when_nothing_is_free_then_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ports, "is_free", lambda _port: False)
     with pytest.raises(OrthwebError, match="no free TCP port"):
-        ports.choose(SITE, {}, ours=())
+        ports.choose(SITE, ARCHIVES, {}, ours=())
 
 
 @pytest.mark.parametrize(

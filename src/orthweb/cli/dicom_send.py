@@ -156,7 +156,7 @@ def _stow(
 def default_journal(of_site: bool) -> Path:
     """Give the journal's place: the site's state folder, else the user's own state folder (XDG)."""
     if of_site:
-        from orthweb.targets.local.folder import locate
+        from orthweb.targets.host.folder import locate
 
         root = locate(console.settings.site_file.absolute().parent).root
         if os.access(root, os.W_OK):

@@ -1,76 +1,145 @@
-"""Where the parts of a local site find each other: ports, folders and files."""
+"""Where the parts of a site find each other: hosts, ports, folders and files, each as its service sees it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-
-from orthweb.state import StateFolder
+from typing import Literal
 
 CHECK_MODALITY = "orthweb-check"
 """Name of the modality that every site has: the validation suite's own storage SCP."""
 
+Role = Literal["both", "writer", "reader"]
+"""What one Orthanc of a site does: everything; images in and changes; queries and retrieval over HTTP."""
+
+FIRST_ARCHIVE = "archive"
+"""Name of the first Orthanc: it takes images in whatever the others do."""
+
 
 @dataclass(frozen=True)
-class Ports:
-    """Internal TCP ports on the loopback address; which ones is nobody's business outside.
+class ArchiveProcess:
+    """One Orthanc of a site.
 
     Parameters
     ----------
-    archive_http, archive_dicom : Orthanc's REST API, and its DICOM server (mutual TLS).
-    index : PostgreSQL.
-    check : where the validation suite's storage SCP listens while it runs.
-    egress : for each modality that speaks TLS, the edge's port on which the archive reaches it.
+    name : of its service: archive, archive-2, reader, reader-2.
+    folder : its configuration, TLS files and scripts.
+    work : folder for its temporary files, which it may write to.
+    host : where the edge reaches it.
+    http, dicom : TCP ports of its REST API and of its DICOM server (mutual TLS; a reader has none).
     """
 
-    archive_http: int
-    archive_dicom: int
-    index: int
-    check: int
-    egress: Mapping[str, int] = field(default_factory=dict)
+    name: str
+    role: Role
+    folder: Path
+    work: Path
+    host: str
+    http: int
+    dicom: int | None
+
+    @property
+    def configuration(self) -> Path:
+        """The folder that Orthanc reads its configuration from."""
+        return self.folder / "configuration"
+
+    @property
+    def tls(self) -> Path:
+        """Folder of its certificate, its key and the internal CA."""
+        return self.folder / "tls"
+
+    @property
+    def script(self) -> Path:
+        """What Orthanc's Python plugin loads; the files that it brings lie beside it."""
+        return self.folder / "plugin" / "archive.py"
+
+    @property
+    def passfile(self) -> Path:
+        """libpq's password file."""
+        return self.folder / "index-passfile"
+
+    @property
+    def writes(self) -> bool:
+        """Whether it takes images in."""
+        return self.role != "reader"
 
 
 @dataclass(frozen=True)
-class LocalEndpoints:
+class IndexEndpoint:
+    """The index (PostgreSQL).
+
+    Parameters
+    ----------
+    folder : its configuration and TLS files.
+    data : its data directory.
+    run : folder of its Unix socket, open to its own user alone.
+    listen : addresses that it listens on, as PostgreSQL writes them.
+    host : the name that its certificate is verified for; `address` skips the look-up of that name.
+    clients : networks (CIDR) that may sign in over TLS.
+    """
+
+    folder: Path
+    data: Path
+    run: Path
+    port: int
+    listen: str = "127.0.0.1"
+    host: str = "localhost"
+    address: str | None = "127.0.0.1"
+    clients: tuple[str, ...] = ("127.0.0.1/32",)
+
+
+@dataclass(frozen=True)
+class EdgeEndpoint:
+    """The edge (Envoy).
+
+    Parameters
+    ----------
+    folder : its configuration, SDS files and TLS files.
+    admin : its administration socket.
+    listen : addresses of HTTPS and DICOM TLS, at these ports.
+    inside : the address that it listens on for the archive's way out to modalities.
+    host : where the archive reaches it.
+    """
+
+    folder: Path
+    admin: Path
+    listen: tuple[str, ...]
+    https_port: int
+    dicom_port: int
+    inside: str = "127.0.0.1"
+    host: str = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class Endpoints:
     """All that rendering needs to know besides the site itself.
 
     Parameters
     ----------
-    state : the state folder.
+    archives : every Orthanc, the writers first.
     store : folder of the DICOM files.
-    run : folder for sockets and process ids, short enough for a Unix socket's path (107 bytes).
-    ports : internal ports.
+    egress : for each modality that speaks TLS, the edge's port on which the archive reaches it.
     check_aet : AE title of the validation suite: random, because it may do everything.
+    check_host, check_port : where its storage SCP listens while it runs, as the edge sees it.
+    one_host : whether all parts share a network: then Orthanc refuses callers of other hosts.
     """
 
-    state: StateFolder
+    archives: tuple[ArchiveProcess, ...]
+    index: IndexEndpoint
+    edge: EdgeEndpoint
     store: Path
-    run: Path
-    ports: Ports
     check_aet: str
+    check_host: str = "127.0.0.1"
+    check_port: int = 0
+    egress: Mapping[str, int] = field(default_factory=dict)
+    one_host: bool = True
 
     @property
-    def index_data(self) -> Path:
-        """PostgreSQL's data directory."""
-        return self.state.index / "data"
+    def writers(self) -> tuple[ArchiveProcess, ...]:
+        """Those that take images in."""
+        return tuple(process for process in self.archives if process.writes)
 
     @property
-    def index_run(self) -> Path:
-        """Folder of PostgreSQL's Unix socket, open to its own user alone."""
-        return self.run / "index"
-
-    @property
-    def archive_script(self) -> Path:
-        """What Orthanc's Python plugin loads; the files that it brings lie beside it."""
-        return self.state.archive / "plugin" / "archive.py"
-
-    @property
-    def edge_admin(self) -> Path:
-        """Envoy's administration socket."""
-        return self.run / "edge" / "admin.sock"
-
-    @property
-    def supervisor_socket(self) -> Path:
-        """The supervisor's control socket."""
-        return self.run / "supervisor.sock"
+    def readers(self) -> tuple[ArchiveProcess, ...]:
+        """Those that answer queries and retrieval alone; empty where the writers do that too."""
+        return tuple(process for process in self.archives if not process.writes)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from orthweb.render import envoy_http
 from orthweb.render import envoy_tls as tls
-from orthweb.render.endpoints import CHECK_MODALITY, LocalEndpoints
+from orthweb.render.endpoints import CHECK_MODALITY, EdgeEndpoint, Endpoints
 from orthweb.render.envoy_parts import MEBIBYTE, access_log, address, typed
 from orthweb.render.envoy_tls import TYPE
 from orthweb.site import Site
@@ -28,8 +29,8 @@ DICOM_LOG = {
 }
 
 
-def _listener(site: Site, name: str, port: int, chain: dict[str, Any], **values: Any) -> dict[str, Any]:
-    first, *others = (str(address) for address in site.edge.listen)
+def _listener(edge: EdgeEndpoint, name: str, port: int, chain: dict[str, Any], **values: Any) -> dict[str, Any]:
+    first, *others = edge.listen
     listener: dict[str, Any] = {
         "name": name,
         "address": address(first, port),
@@ -82,16 +83,16 @@ def _tcp(name: str, cluster: str, **values: Any) -> dict[str, Any]:
     )
 
 
-def _cluster(name: str, host: str, port: int, connections: int, **values: Any) -> dict[str, Any]:
+def _cluster(name: str, hosts: Sequence[tuple[str, int]], connections: int, **values: Any) -> dict[str, Any]:
     return {
         "name": name,
         "connect_timeout": "5s",
-        "type": "STATIC" if _is_address(host) else "STRICT_DNS",
+        "type": "STATIC" if all(_is_address(host) for host, _ in hosts) else "STRICT_DNS",
         # A name may have an IPv6 address that nobody listens on: try all (RFC 8305), not the first kind alone.
         "dns_lookup_family": "ALL",
         "load_assignment": {
             "cluster_name": name,
-            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address(host, port)}}]}],
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address(host, port)}} for host, port in hosts]}],
         },
         "circuit_breakers": {
             "thresholds": [
@@ -114,12 +115,12 @@ def _is_address(host: str) -> bool:
     return True
 
 
-def _egress(site: Site, endpoints: LocalEndpoints) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def _egress(site: Site, endpoints: Endpoints) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Give listeners and clusters for the archive's way to modalities that speak TLS."""
-    edge = endpoints.state.edge
+    edge = endpoints.edge.folder
     current = edge / "tls" / "current"
     site_ca = current / f"{tls.SITE_CA}.pem"
-    peers = {CHECK_MODALITY: ("127.0.0.1", endpoints.ports.check, site_ca)}
+    peers = {CHECK_MODALITY: (endpoints.check_host, endpoints.check_port, site_ca)}
     for name, peer in site.modalities.items():
         if peer.tls:
             peers[name] = (peer.host, peer.port, current / f"{tls.modality_ca(name)}.pem" if peer.ca else site_ca)
@@ -129,7 +130,7 @@ def _egress(site: Site, endpoints: LocalEndpoints) -> tuple[list[dict[str, Any]]
         listeners.append(
             {
                 "name": cluster,
-                "address": address("127.0.0.1", endpoints.ports.egress[name]),
+                "address": address(endpoints.edge.inside, endpoints.egress[name]),
                 "enable_reuse_port": False,
                 "per_connection_buffer_limit_bytes": MEBIBYTE,
                 "filter_chains": [
@@ -143,11 +144,11 @@ def _egress(site: Site, endpoints: LocalEndpoints) -> tuple[list[dict[str, Any]]
         )
         own = tls.sds(tls.EGRESS, edge / "sds")
         socket = tls.modality_client(host, ca, address=_is_address(host), certificate=own)
-        clusters.append(_cluster(cluster, host, port, 16, transport_socket=socket))
+        clusters.append(_cluster(cluster, [(host, port)], 16, transport_socket=socket))
     return listeners, clusters
 
 
-def bootstrap(site: Site, endpoints: LocalEndpoints, *, certificates: int, keep_alive: float = 20.0) -> str:
+def bootstrap(site: Site, endpoints: Endpoints, *, certificates: int, keep_alive: float = 20.0) -> str:
     """Give Envoy's bootstrap configuration (JSON), without any secret.
 
     Parameters
@@ -155,12 +156,12 @@ def bootstrap(site: Site, endpoints: LocalEndpoints, *, certificates: int, keep_
     certificates : how many certificates the edge shows (two of its own, or the one that was brought).
     keep_alive : seconds that Orthanc keeps an idle HTTP connection open; the edge closes it earlier.
     """
-    edge, ports = endpoints.state.edge, endpoints.ports
+    edge = endpoints.edge.folder
     folder = edge / "sds"
     https = _listener(
-        site,
+        endpoints.edge,
         "https",
-        site.edge.https_port,
+        endpoints.edge.https_port,
         {
             "transport_socket": tls.downstream(site, folder, certificates, alpn=("h2", "http/1.1")),
             "filters": [
@@ -170,9 +171,9 @@ def bootstrap(site: Site, endpoints: LocalEndpoints, *, certificates: int, keep_
         },
     )
     dicom = _listener(
-        site,
+        endpoints.edge,
         "dicom",
-        site.edge.dicom_port,
+        endpoints.edge.dicom_port,
         {
             "transport_socket": tls.downstream(site, folder, certificates, dicom=True),
             "filters": [
@@ -190,16 +191,14 @@ def bootstrap(site: Site, endpoints: LocalEndpoints, *, certificates: int, keep_
     }
     archive = _cluster(
         "archive",
-        "127.0.0.1",
-        ports.archive_http,
+        [(process.host, process.http) for process in endpoints.writers],
         max(2, site.archive.http_threads - 2),
         per_connection_buffer_limit_bytes=MEBIBYTE,
         typed_extension_protocol_options={"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": protocol},
     )
     archive_dicom = _cluster(
         "archive-dicom",
-        "127.0.0.1",
-        ports.archive_dicom,
+        [(process.host, process.dicom) for process in endpoints.writers if process.dicom is not None],
         site.edge.max_associations,
         per_connection_buffer_limit_bytes=MEBIBYTE,
         transport_socket=tls.internal_client(folder, "archive"),
@@ -207,7 +206,7 @@ def bootstrap(site: Site, endpoints: LocalEndpoints, *, certificates: int, keep_
     connections = site.edge.max_connections + _dicom_connections(site) + 64
     config = {
         "node": {"id": site.name, "cluster": site.name},
-        "admin": {"address": {"pipe": {"path": str(endpoints.edge_admin), "mode": 0o600}}},
+        "admin": {"address": {"pipe": {"path": str(endpoints.edge.admin), "mode": 0o600}}},
         "static_resources": {
             "listeners": [https, dicom, *egress_listeners],
             "clusters": [archive, archive_dicom, *egress_clusters],

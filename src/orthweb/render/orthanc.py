@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from orthweb.render.endpoints import CHECK_MODALITY, LocalEndpoints
+from orthweb.render.endpoints import CHECK_MODALITY, FIRST_ARCHIVE, ArchiveProcess, Endpoints, IndexEndpoint, Role
 from orthweb.render.postgresql import DATABASE, ROLE
 from orthweb.site import Modality, Site
 
@@ -42,27 +42,55 @@ class OrthancBuild:
         return next((plugin for plugin in self.plugins if plugin.name == name), None)
 
 
-def index_uri(endpoints: LocalEndpoints) -> str:
-    """Give the archive's connection to the index (libpq URI): verified TLS, the password in a file of its own.
+def conflicts(build: OrthancBuild) -> bool:
+    """Tell whether the index plugin runs every transaction SERIALIZABLE, so that several connections conflict.
+
+    From 6.0 on it knows ``TransactionMode: ReadCommitted`` (the plugin's release notes).
+    """
+    plugin = build.plugin("PostgreSQLIndex")
+    return plugin is None or plugin.version < (6,)
+
+
+def connections(site: Site, role: Role, build: OrthancBuild) -> int:
+    """Give how many connections to the index one Orthanc keeps (measured: see docs/benchmarks.md)."""
+    if site.index.connections is not None:
+        return site.index.connections
+    return 1 if role != "reader" and conflicts(build) else 8
+
+
+def processes(site: Site, build: OrthancBuild) -> list[tuple[str, Role]]:
+    """Name every Orthanc of a site with its role, the writers first."""
+    readers = site.archive.readers
+    if readers is None:
+        readers = 0 if conflicts(build) else 0
+    role: Role = "writer" if readers else "both"
+    names = [
+        (FIRST_ARCHIVE if number == 1 else f"{FIRST_ARCHIVE}-{number}", role)
+        for number in range(1, site.archive.writers + 1)
+    ]
+    return names + [("reader" if number == 1 else f"reader-{number}", "reader") for number in range(1, readers + 1)]
+
+
+def index_uri(process: ArchiveProcess, index: IndexEndpoint) -> str:
+    """Give one Orthanc's connection to the index (libpq URI): verified TLS, the password in a file of its own.
 
     Only ``ConnectionUri`` reaches libpq's ``sslmode=verify-full``; the plugin's ``EnableSsl`` merely requires TLS.
     """
-    options = {
-        "hostaddr": "127.0.0.1",
+    options = ({"hostaddr": index.address} if index.address else {}) | {
         "sslmode": "verify-full",
-        "sslrootcert": str(endpoints.state.archive / "tls" / "internal-ca.pem"),
+        "sslrootcert": str(process.tls / "internal-ca.pem"),
         "ssl_min_protocol_version": "TLSv1.3",
-        "passfile": str(endpoints.state.archive / "index-passfile"),
-        "application_name": "orthweb-archive",
+        "passfile": str(process.passfile),
+        "application_name": f"orthweb-{process.name}",
         "connect_timeout": "5",
         "tcp_user_timeout": "10000",
     }
-    return f"postgresql://{ROLE}@localhost:{endpoints.ports.index}/{DATABASE}?{urlencode(options, quote_via=quote)}"
+    return f"postgresql://{ROLE}@{index.host}:{index.port}/{DATABASE}?{urlencode(options, quote_via=quote)}"
 
 
-def passfile(endpoints: LocalEndpoints, password: str) -> str:
+def passfile(index: IndexEndpoint, password: str) -> str:
     """Give libpq's password file (0600) for the archive's connection to the index."""
-    return f"localhost:{endpoints.ports.index}:{DATABASE}:{ROLE}:{password}\n"
+    return f"{index.host}:{index.port}:{DATABASE}:{ROLE}:{password}\n"
 
 
 def users(password: str) -> str:
@@ -89,35 +117,34 @@ def _modality(aet: str, host: str, port: int, tls: bool, allow: Sequence[str]) -
     }
 
 
-def modalities(site: Site, endpoints: LocalEndpoints) -> dict[str, dict[str, Any]]:
+def modalities(site: Site, endpoints: Endpoints) -> dict[str, dict[str, Any]]:
     """Give Orthanc's modalities: a peer with TLS is reached through the edge, which verifies the peer's certificate."""
 
     def of(name: str, peer: Modality) -> dict[str, Any]:
-        host, port = ("127.0.0.1", endpoints.ports.egress[name]) if peer.tls else (peer.host, peer.port)
+        host, port = (endpoints.edge.host, endpoints.egress[name]) if peer.tls else (peer.host, peer.port)
         return _modality(peer.aet, host, port, peer.tls, peer.allow)
 
     everything = ("echo", "store", "find", "get", "move")
     check = _modality(
-        endpoints.check_aet, "127.0.0.1", endpoints.ports.egress[CHECK_MODALITY], tls=True, allow=everything
+        endpoints.check_aet, endpoints.edge.host, endpoints.egress[CHECK_MODALITY], tls=True, allow=everything
     )
     return {CHECK_MODALITY: check} | {name: of(name, peer) for name, peer in site.modalities.items()}
 
 
-def configuration(site: Site, endpoints: LocalEndpoints, build: OrthancBuild) -> str:
-    """Give the main configuration file, without any secret.
+def configuration(site: Site, endpoints: Endpoints, process: ArchiveProcess, build: OrthancBuild) -> str:
+    """Give the main configuration file of one Orthanc, without any secret.
 
     What differs between Orthanc 1.10 and 1.13 is decided by `build`; keys that an older one does not know
     are harmless to it and left in.
     """
-    state, ports = endpoints.state, endpoints.ports
-    tls = state.archive / "tls"
+    tls = process.tls
     allowed = site.unknown_peers
     config: dict[str, Any] = {
         "Name": site.name,
         "Plugins": [str(plugin.library) for plugin in build.plugins],
         "StorageDirectory": str(endpoints.store),
-        "IndexDirectory": str(state.archive / "work"),
-        "TemporaryDirectory": str(state.archive / "work"),
+        "IndexDirectory": str(process.work),
+        "TemporaryDirectory": str(process.work),
         # The files of the store are plain DICOM, and on the disk before a sender is told so.
         "StorageCompression": False,
         "SyncStorageArea": True,
@@ -126,8 +153,8 @@ def configuration(site: Site, endpoints: LocalEndpoints, build: OrthancBuild) ->
         "StableAge": site.archive.stable_age,
         # HTTP: for the edge alone.
         "HttpServerEnabled": True,
-        "HttpPort": ports.archive_http,
-        "HttpBindAddresses": ["127.0.0.1"],
+        "HttpPort": process.http,
+        "HttpBindAddresses": ["127.0.0.1" if endpoints.one_host else "0.0.0.0"],  # noqa: S104
         "HttpDescribeErrors": True,
         "HttpCompressionEnabled": False,
         "HttpThreadsCount": site.archive.http_threads,
@@ -135,7 +162,7 @@ def configuration(site: Site, endpoints: LocalEndpoints, build: OrthancBuild) ->
         "KeepAlive": True,
         "KeepAliveTimeout": 60,
         "TcpNoDelay": True,
-        "RemoteAccessAllowed": False,
+        "RemoteAccessAllowed": not endpoints.one_host,
         "AuthenticationEnabled": True,
         "SslEnabled": False,
         "ExecuteLuaEnabled": False,
@@ -143,10 +170,10 @@ def configuration(site: Site, endpoints: LocalEndpoints, build: OrthancBuild) ->
         "WebDavEnabled": False,
         "OrthancExplorerEnabled": True,
         # DICOM: mutual TLS, for the edge alone.
-        "DicomServerEnabled": True,
+        "DicomServerEnabled": process.dicom is not None,
         "DicomAet": site.dicom.aet,
         "DicomCheckCalledAet": False,
-        "DicomPort": ports.archive_dicom,
+        "DicomPort": process.dicom or 4242,
         "DicomTlsEnabled": True,
         "DicomTlsCertificate": str(tls / "archive.pem"),
         "DicomTlsPrivateKey": str(tls / "archive.key"),
@@ -170,13 +197,13 @@ def configuration(site: Site, endpoints: LocalEndpoints, build: OrthancBuild) ->
         "SaveJobs": True,
         "JobsHistorySize": 100,
         "MetricsEnabled": True,
-        "DatabaseServerIdentifier": f"{site.name}-archive-1",
+        "DatabaseServerIdentifier": f"{site.name}-{process.name}",
         "PostgreSQL": {
             "EnableIndex": True,
-            "EnableStorage": False,
-            "ConnectionUri": index_uri(endpoints),
-            "Lock": True,
-            "IndexConnectionsCount": site.index.connections,
+            "EnableStorage": site.store.kind == "database",
+            "ConnectionUri": index_uri(process, endpoints.index),
+            "Lock": len(endpoints.archives) == 1,
+            "IndexConnectionsCount": connections(site, process.role, build),
             # Together ten seconds: longer than PostgreSQL's restart, shorter than a sender's patience.
             "MaximumConnectionRetries": 10,
             "ConnectionRetryInterval": 1,
@@ -191,7 +218,7 @@ def configuration(site: Site, endpoints: LocalEndpoints, build: OrthancBuild) ->
             "StudiesMetadata": "Full",
             "SeriesMetadata": "Full",
         },
-        "PythonScript": str(endpoints.archive_script),
+        "PythonScript": str(process.script),
         "PythonVerbose": False,
         "Gdcm": {"Enable": True, "Throttling": 4},
     }

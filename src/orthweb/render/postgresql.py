@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from orthweb.render.endpoints import LocalEndpoints
-from orthweb.site import Site
+from orthweb.render.endpoints import IndexEndpoint
 
 ROLE = "orthanc"
 DATABASE = "orthanc"
@@ -16,27 +15,27 @@ def _quoted(value: object) -> str:
     return "'" + str(value).replace("'", "''") + "'"
 
 
-def postgresql_conf(site: Site, endpoints: LocalEndpoints) -> str:
-    """Give ``postgresql.conf`` (PostgreSQL 15 to 17).
+def postgresql_conf(index: IndexEndpoint, connections: int) -> str:
+    """Give ``postgresql.conf`` (PostgreSQL 15 to 17) for an archive that keeps so many connections.
 
     A commit is on the disk before it is acknowledged (``synchronous_commit`` and ``fsync`` stay on): the DICOM
     acknowledgement rests on it. Statements are never logged, not even failing ones: they carry patient data.
     """
-    tls = endpoints.state.index / "tls"
+    tls = index.folder / "tls"
     settings: dict[str, object] = {
-        "listen_addresses": "127.0.0.1",
-        "port": endpoints.ports.index,
+        "listen_addresses": index.listen,
+        "port": index.port,
         # A list: the quotation marks keep a comma in the path from separating two.
-        "unix_socket_directories": '"' + str(endpoints.index_run).replace('"', '""') + '"',
+        "unix_socket_directories": '"' + str(index.run).replace('"', '""') + '"',
         "unix_socket_permissions": "0700",
-        "max_connections": site.index.connections + RESERVED_CONNECTIONS,
+        "max_connections": connections + RESERVED_CONNECTIONS,
         "password_encryption": "scram-sha-256",
         "ssl": "on",
         "ssl_cert_file": tls / "index.pem",
         "ssl_key_file": tls / "index.key",
         "ssl_min_protocol_version": "TLSv1.3",
-        "hba_file": endpoints.state.index / "pg_hba.conf",
-        "ident_file": endpoints.state.index / "pg_ident.conf",
+        "hba_file": index.folder / "pg_hba.conf",
+        "ident_file": index.folder / "pg_ident.conf",
         "shared_buffers": "256MB",
         "wal_compression": "on",
         "max_wal_size": "2GB",
@@ -54,13 +53,14 @@ def postgresql_conf(site: Site, endpoints: LocalEndpoints) -> str:
     return "".join(f"{key} = {_quoted(value)}\n" for key, value in settings.items())
 
 
-def pg_hba_conf() -> str:
+def pg_hba_conf(index: IndexEndpoint) -> str:
     """Give ``pg_hba.conf``: the archive's role over TLS with a password, the owner over the socket, nobody else."""
-    return (
-        f"local    all         {SUPERUSER}  peer map=owner\n"
-        f"hostssl  {DATABASE}     {ROLE}   127.0.0.1/32  scram-sha-256\n"
-        "host     all         all       all           reject\n"
-    )
+    lines = [
+        f"local    all         {SUPERUSER}  peer map=owner",
+        *(f"hostssl  {DATABASE}     {ROLE}   {network}  scram-sha-256" for network in index.clients),
+        "host     all         all       all           reject",
+    ]
+    return "".join(f"{line}\n" for line in lines)
 
 
 def pg_ident_conf(system_users: tuple[str, ...]) -> str:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from orthweb.errors import UsageError
-from orthweb.render.endpoints import LocalEndpoints
 
 _UNWRITABLE = re.compile(r"\s[;#]|[\r\n]")
 """What starts a comment or a new line there, even within quotation marks."""
@@ -74,16 +73,16 @@ def _escaped(word: str) -> str:
     return word.replace("%", "%%")
 
 
-def configuration(services: Sequence[Service], endpoints: LocalEndpoints, setpriv: Path, *, root: bool) -> str:
-    """Give ``supervisord.conf`` for `services`.
+def configuration(services: Sequence[Service], logs: Path, run: Path, setpriv: Path, *, root: bool) -> str:
+    """Give ``supervisord.conf`` for `services`; `run` is the folder of its socket.
 
     Raises
     ------
     UsageError : a path cannot be written there.
     """
-    logs = endpoints.state.logs
+    socket = run / "supervisor.sock"
     sections: list[tuple[str, dict[str, object]]] = [
-        ("unix_http_server", {"file": endpoints.supervisor_socket, "chmod": "0600"}),
+        ("unix_http_server", {"file": socket, "chmod": "0600"}),
         (
             "supervisord",
             {
@@ -91,7 +90,7 @@ def configuration(services: Sequence[Service], endpoints: LocalEndpoints, setpri
                 "logfile_maxbytes": LOG_BYTES,
                 "logfile_backups": LOG_BACKUPS,
                 "loglevel": "info",
-                "pidfile": endpoints.run / "supervisor.pid",
+                "pidfile": run / "supervisor.pid",
                 "childlogdir": logs,
                 "identifier": "orthweb",
                 "umask": "077",
@@ -105,7 +104,7 @@ def configuration(services: Sequence[Service], endpoints: LocalEndpoints, setpri
             "rpcinterface:supervisor",
             {"supervisor.rpcinterface_factory": "supervisor.rpcinterface:make_main_rpcinterface"},
         ),
-        ("supervisorctl", {"serverurl": f"unix://{endpoints.supervisor_socket}"}),
+        ("supervisorctl", {"serverurl": f"unix://{socket}"}),
     ]
     for service in services:
         environment = ",".join(f'{key}="{value}"' for key, value in service.environment.items())

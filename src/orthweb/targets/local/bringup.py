@@ -14,10 +14,11 @@ from dataclasses import dataclass, replace
 from orthweb import pki, secrets
 from orthweb.errors import OrthwebError, UsageError
 from orthweb.targets.base import PlanItem, Report, quiet
-from orthweb.targets.local import accounts, database, folder, inspection, planning, ports, store, supervision
-from orthweb.targets.local.deployment import Bundle, File, changed, readable
-from orthweb.targets.local.place import SERVICES, Layout, Place
-from orthweb.targets.local.readiness import ready
+from orthweb.targets.host import accounts, folder, store
+from orthweb.targets.host.deployment import Bundle, File, changed, readable
+from orthweb.targets.host.readiness import ready
+from orthweb.targets.local import database, inspection, planning, ports, supervision
+from orthweb.targets.local.place import Layout, Place
 
 READY_SECONDS = 90.0
 RETRY_SECONDS = 15.0
@@ -116,9 +117,9 @@ def _make(place: Place, run: _Run, report: Report) -> list[PlanItem]:
         return done + apply(place, differing, report)
     report("starting the services")
     supervision.launch(place.state.root / "supervisord.conf", place.state.logs / "supervisor.log")
-    for name in SERVICES:
+    for name in place.services:
         place.supervisor.start(name)
-    return done + [PlanItem("start", name, "not running") for name in SERVICES]
+    return done + [PlanItem("start", name, "not running") for name in place.services]
 
 
 def _folders(place: Place, users: accounts.Accounts, layout: Layout) -> None:
@@ -127,19 +128,20 @@ def _folders(place: Place, users: accounts.Accounts, layout: Layout) -> None:
     for path, account in (
         (state.index, users.index),
         (state.index / "tls", users.index),
-        (state.archive, users.archive),
-        (state.archive / "configuration", users.archive),
-        (state.archive / "tls", users.archive),
-        (state.archive / "plugin", users.archive),
+        *(
+            (path, users.archive)
+            for process in endpoints.archives
+            for path in (process.folder, process.configuration, process.tls, process.script.parent)
+        ),
         (state.edge, users.edge),
         (state.edge / "sds", users.edge),
         (state.edge / "tls", users.edge),
     ):
         readable(path, account)
     for path, account in (
-        (endpoints.index_run, users.index),
-        (state.archive / "work", users.archive),
-        (endpoints.edge_admin.parent, users.edge),
+        (endpoints.index.run, users.index),
+        *((process.work, users.archive) for process in endpoints.archives),
+        (endpoints.edge.admin.parent, users.edge),
     ):
         folder.folder(path, 0o700, *accounts.ids(account))
 
@@ -196,21 +198,21 @@ def _deliver_envoy(place: Place) -> None:
 def apply(place: Place, differing: Sequence[File | Bundle], report: Report) -> list[PlanItem]:
     """Let running services take up changed files: a reload where that does, a restart where it must be."""
     done = []
-    wanted = planning.restarts(differing)
-    if "archive" not in wanted and planning.wants(differing, "idle", "archive"):
-        if inspection.open_associations(place.run / "edge" / "admin.sock"):
-            why = "its internal certificate is used from its next start: an association is open now"
-            done.append(PlanItem("warn", "archive", why))
-        else:
-            wanted["archive"] = "a new internal certificate"
+    wanted = planning.restarts(place, differing)
+    idle = [name for name, _ in place.archives if name not in wanted and planning.wants(differing, "idle", name)]
+    if idle and inspection.open_associations(place.run / "edge" / "admin.sock"):
+        why = "its internal certificate is used from its next start: an association is open now"
+        done += [PlanItem("warn", name, why) for name in idle]
+    else:
+        wanted |= dict.fromkeys(idle, "a new internal certificate")
     if planning.wants(differing, "reload", "index") and "index" not in wanted:
         place.supervisor.signal("index", signal.SIGHUP)
     if wanted:
         report(f"restarting {', '.join(wanted)}")
         # Orthanc does not end while an association is open, however long nothing is said: the edge has to end them.
-        place.supervisor.stop(*dict.fromkeys(("edge", *wanted)) if "archive" in wanted else wanted)
+        place.supervisor.stop(*dict.fromkeys(("edge", *wanted)) if wanted.keys() - {"index", "edge"} else wanted)
         done += [PlanItem("restart", name, why) for name, why in wanted.items()]
-    for name in SERVICES:
+    for name in place.services:
         place.supervisor.start(name)
     return done
 
@@ -228,7 +230,7 @@ def wait(place: Place, report: Report) -> None:
     while (problem := ready(found)) is not None:
         waited = time.monotonic() - started
         states = place.supervisor.services()
-        for name in SERVICES:
+        for name in place.services:
             state = str(states[name]["statename"])
             if state == "FATAL" or (state == "BACKOFF" and waited > RETRY_SECONDS):
                 _give_up(place, name, f"{name} does not start")
@@ -249,7 +251,8 @@ def stop(place: Place, report: Report = quiet) -> bool:
         report("stopping the services")
         # The edge first closes the door; the index goes last, after everything has been written to it.
         with contextlib.suppress(OrthwebError):
-            place.supervisor.stop("edge", "archive")
+            archives = [name for name in place.supervisor.services() if name not in ("edge", "index")]
+            place.supervisor.stop("edge", *archives)
         place.supervisor.shut_down()
         if not supervision.wait_gone(pid):
             report("the supervisor does not end by itself; ending it")

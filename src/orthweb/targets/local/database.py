@@ -15,8 +15,8 @@ from orthweb.errors import OrthwebError
 from orthweb.files import sync_folder
 from orthweb.render.postgresql import DATABASE, ROLE, SUPERUSER
 from orthweb.render.supervisor import Account
-from orthweb.targets.local.accounts import ids
-from orthweb.targets.local.folder import folder
+from orthweb.targets.host.accounts import ids
+from orthweb.targets.host.folder import folder
 from orthweb.targets.local.programs import Programs
 
 

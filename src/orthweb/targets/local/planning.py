@@ -9,9 +9,10 @@ from orthweb import pki, secrets
 from orthweb.errors import SiteFileError
 from orthweb.sitefile import check_ports
 from orthweb.targets.base import PlanItem
-from orthweb.targets.local import accounts, database, folder, inspection, machine
-from orthweb.targets.local.deployment import Bundle, Effect, File, changed
-from orthweb.targets.local.place import SERVICES, Layout, Place
+from orthweb.targets.host import accounts, folder, machine
+from orthweb.targets.host.deployment import Bundle, Effect, File, changed
+from orthweb.targets.local import database, inspection
+from orthweb.targets.local.place import Layout, Place
 
 Item = File | Bundle
 
@@ -59,7 +60,7 @@ def plan(place: Place) -> list[PlanItem]:
     else:
         items += _files(place, layout, running)
     if not running:
-        items += [PlanItem("start", name, "not running") for name in SERVICES]
+        items += [PlanItem("start", name, "not running") for name in place.services]
     return items + warnings(place)
 
 
@@ -91,7 +92,7 @@ def files(place: Place, differing: Sequence[Item]) -> list[PlanItem]:
         else:
             new.append(label)
     if len(new) > FEW:
-        items.insert(0, PlanItem("create", "configuration", f"{len(new)} files for {', '.join(SERVICES)}"))
+        items.insert(0, PlanItem("create", "configuration", f"{len(new)} files for {', '.join(place.services)}"))
     else:
         items += [PlanItem("create", label, "not there yet") for label in new]
     return items
@@ -102,18 +103,18 @@ def _files(place: Place, layout: Layout, running: bool) -> list[PlanItem]:
     differing = changed(place.files(layout, users), users)
     items = files(place, differing)
     if running:
-        items += [PlanItem("restart", name, why) for name, why in restarts(differing).items()]
+        items += [PlanItem("restart", name, why) for name, why in restarts(place, differing).items()]
     return items
 
 
-def restarts(differing: Sequence[Item]) -> dict[str, str]:
+def restarts(place: Place, differing: Sequence[Item]) -> dict[str, str]:
     """Name the services that must be restarted, in their order, with the file that asks for it."""
     found: dict[str, str] = {}
     for item in differing:
         if isinstance(item, File) and item.effect == "restart":
-            for name in SERVICES if item.service == "supervisor" else (item.service,):
+            for name in place.services if item.service == "supervisor" else (item.service,):
                 found.setdefault(name, f"{item.path.name} changed")
-    return {name: found[name] for name in SERVICES if name in found}
+    return {name: found[name] for name in place.services if name in found}
 
 
 def wants(differing: Sequence[Item], effect: Effect, service: str) -> bool:

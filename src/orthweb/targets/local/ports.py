@@ -4,23 +4,39 @@ from __future__ import annotations
 
 import random
 import socket
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from orthweb.errors import OrthwebError
-from orthweb.render.endpoints import CHECK_MODALITY, Ports
+from orthweb.render.endpoints import CHECK_MODALITY, Role
 from orthweb.site import Site
 from orthweb.sitefile.edge_ports import first_unprivileged
-from orthweb.targets.local.accounts import is_root
+from orthweb.targets.host.accounts import is_root
 
 FIRST, LAST = 20000, 32000
 """Below Linux's range for outgoing connections (32768 and up), so that none of those takes a port first."""
 
 LOW_FIRST, LOW_LAST = 600, 1023
-"""Where root puts the one port on which nothing proves who answers (the archive's HTTP): no other user may take it."""
+"""Where root puts the ports on which nothing proves who answers (the archive's HTTP): no other user may take it."""
 
-LOW = frozenset({"archive_http"})
 
-FIXED = ("archive_http", "archive_dicom", "index", "check")
+@dataclass(frozen=True)
+class Ports:
+    """Internal TCP ports on the loopback address; which ones is nobody's business outside.
+
+    Parameters
+    ----------
+    http, dicom : of each Orthanc by its name: its REST API, and its DICOM server (mutual TLS; a reader has none).
+    index : PostgreSQL.
+    check : where the validation suite's storage SCP listens while it runs.
+    egress : for each modality that speaks TLS, the edge's port on which the archive reaches it.
+    """
+
+    http: Mapping[str, int]
+    dicom: Mapping[str, int]
+    index: int
+    check: int
+    egress: Mapping[str, int] = field(default_factory=dict)
 
 
 def is_free(port: int) -> bool:
@@ -49,11 +65,14 @@ def egress_names(site: Site) -> list[str]:
     return [CHECK_MODALITY, *(name for name, peer in site.modalities.items() if peer.tls)]
 
 
-def choose(site: Site, kept: Mapping[str, int], *, ours: Collection[int]) -> Ports:
+def choose(
+    site: Site, archives: Sequence[tuple[str, Role]], kept: Mapping[str, int], *, ours: Collection[int]
+) -> Ports:
     """Give every internal port: the kept one while it is ours or still free, else a new one.
 
     Parameters
     ----------
+    archives : name and role of every Orthanc.
     kept : ports of an earlier call, as `as_facts` gives them.
     ours : ports that the running site itself listens on.
     """
@@ -61,7 +80,7 @@ def choose(site: Site, kept: Mapping[str, int], *, ours: Collection[int]) -> Por
     generator = random.SystemRandom()
 
     def one(name: str) -> int:
-        low = name in LOW and may_use_low_ports()
+        low = name.endswith("_http") and may_use_low_ports()
         port = kept.get(name)
         if port is not None and port not in taken and (port in ours or (is_free(port) and (port <= LOW_LAST) == low)):
             taken.add(port)
@@ -75,14 +94,21 @@ def choose(site: Site, kept: Mapping[str, int], *, ours: Collection[int]) -> Por
                 return port
         raise OrthwebError(f"no free TCP port between {FIRST} and {LAST}", "stop what uses them: `ss -ltnp` lists it")
 
-    fixed = {name: one(name) for name in FIXED}
-    return Ports(**fixed, egress={name: one(f"egress:{name}") for name in egress_names(site)})
+    return Ports(
+        http={name: one(f"{name}_http") for name, _ in archives},
+        dicom={name: one(f"{name}_dicom") for name, role in archives if role != "reader"},
+        index=one("index"),
+        check=one("check"),
+        egress={name: one(f"egress:{name}") for name in egress_names(site)},
+    )
 
 
 def as_facts(ports: Ports) -> dict[str, int]:
     """Give the ports as they are kept in the state folder."""
-    egress = {f"egress:{name}": port for name, port in ports.egress.items()}
-    return {name: getattr(ports, name) for name in FIXED} | egress
+    named = {f"{name}_http": port for name, port in ports.http.items()}
+    named |= {f"{name}_dicom": port for name, port in ports.dicom.items()}
+    named |= {"index": ports.index, "check": ports.check}
+    return named | {f"egress:{name}": port for name, port in ports.egress.items()}
 
 
 def listening(ports: Iterable[int]) -> list[int]:

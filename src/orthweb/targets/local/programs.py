@@ -99,20 +99,6 @@ def index_major(data: Path) -> int | None:
         return None
 
 
-def archive_scripts() -> Path:
-    """Find the folder of what runs inside Orthanc: in an installed package, or beside the sources.
-
-    Raises
-    ------
-    UsageError : it is not there.
-    """
-    package = Path(__file__).parents[2]
-    for folder in (package / "plugin", package.parents[1] / "plugin"):
-        if (folder / "archive.py").is_file():
-            return folder
-    raise UsageError(f"{package / 'plugin'}: is missing", "install orthweb again")
-
-
 def install_command(packages: tuple[str, ...] | list[str]) -> str:
     """Give the command that installs `packages` on Debian."""
     return f"apt-get install --no-install-recommends {' '.join(packages)}"

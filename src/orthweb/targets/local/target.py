@@ -12,8 +12,9 @@ from orthweb.access import SiteAccess
 from orthweb.errors import NotRunningError
 from orthweb.state import FOLDER_NAME, StateFolder
 from orthweb.targets.base import PlanItem, Report, SiteStatus, quiet
-from orthweb.targets.local import accounts, bringup, folder, inspection, planning, store
-from orthweb.targets.local.deployment import Bundle, changed
+from orthweb.targets.host import accounts, folder, store
+from orthweb.targets.host.deployment import Bundle, changed
+from orthweb.targets.local import bringup, inspection, planning
 from orthweb.targets.local.place import Place
 
 if TYPE_CHECKING:
@@ -100,8 +101,9 @@ class LocalTarget:
                 folder.discard(self.state)
                 folder.delete_discarded(self.state)
             else:
-                archive = self.state.archive
-                rendered = (self.state.edge, archive / "configuration", archive / "tls", self.state.root / "bin")
+                archives = [self.state.service(name) for name, _ in self.place.archives]
+                inside = [archive / name for archive in archives for name in ("configuration", "tls")]
+                rendered = (self.state.edge, *inside, self.state.root / "bin")
                 for path in (*rendered, self.state.logs, self.state.reports):
                     shutil.rmtree(path, ignore_errors=True)
                 (self.state.root / "supervisord.conf").unlink(missing_ok=True)
@@ -129,7 +131,7 @@ class LocalTarget:
 
     def log_files(self) -> Mapping[str, Path]:
         """Name the logs by service."""
-        names = ("index", "archive", "edge", "edge-access", "supervisor")
+        names = (*self.place.services, "edge-access", "supervisor")
         return {name: self.state.logs / f"{name}.log" for name in names}
 
     def renew_certificates(self, report: Report = quiet, *, everything: bool = True) -> list[pki.Change]:

@@ -26,8 +26,9 @@ class Accounts:
     edge: Account | None
 
     def of(self, service: str) -> Account | None:
-        """Give the account of the service called `service`; the supervisor runs as the caller."""
-        return {"index": self.index, "archive": self.archive, "edge": self.edge, "supervisor": None}[service]
+        """Give the account of a service; the supervisor runs as the caller, every Orthanc as the archive."""
+        named = {"index": self.index, "edge": self.edge, "supervisor": None}
+        return named.get(service, self.archive)
 
 
 def ids(account: Account | None) -> tuple[int, int]:

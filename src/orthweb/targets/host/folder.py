@@ -22,7 +22,7 @@ from orthweb.errors import BusyError, OrthwebError, UsageError
 from orthweb.files import sync_folder, write_whole
 from orthweb.state import FOLDER_NAME, StateFolder
 from orthweb.targets.base import Report
-from orthweb.targets.local.accounts import can_reach, is_root
+from orthweb.targets.host.accounts import can_reach, is_root
 
 VERSION = 1
 ROOT_STATE = Path("/var/lib/orthweb")

@@ -13,8 +13,8 @@ from typing import Literal
 
 from orthweb.files import write_whole
 from orthweb.render.supervisor import Account
-from orthweb.targets.local.accounts import Accounts
-from orthweb.targets.local.folder import folder
+from orthweb.targets.host.accounts import Accounts
+from orthweb.targets.host.folder import folder
 
 Effect = Literal["restart", "reload", "idle", "none"]
 """What a service needs to take a changed file up: a restart, a reload, a restart when it is idle, nothing."""

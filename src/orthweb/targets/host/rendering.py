@@ -1,0 +1,162 @@
+"""The files that a site's services read, from the site file, the PKI and the secrets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from cryptography import x509
+
+from orthweb.access import CertificatePair
+from orthweb.errors import SiteFileError, UsageError
+from orthweb.pki import Pki
+from orthweb.render import envoy, envoy_tls, orthanc, postgresql
+from orthweb.render.endpoints import ArchiveProcess, Endpoints
+from orthweb.render.orthanc import OrthancBuild
+from orthweb.secrets import ADMIN_USER, Secrets, basic, htpasswd
+from orthweb.site import Site
+from orthweb.state import StateFolder
+from orthweb.targets.host.deployment import Bundle, Effect, File
+
+OLD_KEEP_ALIVE = 0.4
+"""Seconds: Orthanc before 1.11 closes an idle connection after half a second and cannot be told otherwise."""
+
+
+def archive_scripts() -> Path:
+    """Find the folder of what runs inside Orthanc: in an installed package, or beside the sources.
+
+    Raises
+    ------
+    UsageError : it is not there.
+    """
+    package = Path(__file__).parents[2]
+    for folder in (package / "plugin", package.parents[1] / "plugin"):
+        if (folder / "archive.py").is_file():
+            return folder
+    raise UsageError(f"{package / 'plugin'}: is missing", "install orthweb again")
+
+
+def _pair(name: str, pair: CertificatePair) -> dict[str, bytes]:
+    return {f"{name}.pem": pair.certificate.read_bytes(), f"{name}.key": pair.key.read_bytes()}
+
+
+def modality_authorities(site: Site) -> dict[str, bytes]:
+    """Read the CAs that modalities' certificates are verified with, by modality.
+
+    Raises
+    ------
+    SiteFileError : a file cannot be read or holds no certificate.
+    """
+    found, problems = {}, []
+    for name, peer in site.modalities.items():
+        if peer.ca is None:
+            continue
+        try:
+            found[name] = peer.ca.read_bytes()
+            if not x509.load_pem_x509_certificates(found[name]):
+                problems.append(f"modalities.{name}.ca: {peer.ca}: should be a certificate (PEM)")
+        except OSError as error:
+            problems.append(f"modalities.{name}.ca: {peer.ca}: {error.strerror}")
+        except ValueError:
+            problems.append(f"modalities.{name}.ca: {peer.ca}: should be a certificate (PEM)")
+    if problems:
+        raise SiteFileError(problems)
+    return found
+
+
+def edge_tls(site: Site, pki: Pki, state: StateFolder) -> Bundle:
+    """Give the edge's certificates, keys and trusted CAs, which change together and without a restart."""
+    files = {
+        f"{envoy_tls.SITE_CA}.pem": pki.site_ca.certificate.read_bytes(),
+        f"{envoy_tls.INTERNAL_CA}.pem": pki.internal_ca.certificate.read_bytes(),
+    }
+    for number, pair in enumerate(pki.edge):
+        files |= _pair(envoy_tls.edge_secret(number), pair)
+    files |= _pair(envoy_tls.EDGE_INTERNAL, pki.edge_internal)
+    files |= _pair(envoy_tls.EGRESS, pki.check)
+    for name, authority in modality_authorities(site).items():
+        files[f"{envoy_tls.modality_ca(name)}.pem"] = authority
+    return Bundle(state.edge / "tls", files, "edge")
+
+
+def _sds(pki: Pki, state: StateFolder, endpoints: Endpoints, secrets: Secrets) -> list[File]:
+    tls = endpoints.edge.folder / "tls"
+    found = {
+        envoy_tls.edge_secret(number): envoy_tls.certificate_secret(tls, envoy_tls.edge_secret(number))
+        for number in range(len(pki.edge))
+    }
+    for name in (envoy_tls.EDGE_INTERNAL, envoy_tls.EGRESS):
+        found[name] = envoy_tls.certificate_secret(tls, name)
+    for name in (envoy_tls.SITE_CA, envoy_tls.INTERNAL_CA):
+        found[name] = envoy_tls.trust_secret(tls, name)
+    login = basic(orthanc.EDGE_USER, secrets.archive_password)
+    found[envoy_tls.ARCHIVE_CREDENTIAL] = envoy_tls.credential_secret(login)
+    return [
+        File(state.edge / "sds" / f"{name}.json", envoy_tls.sds_file(name, secret).encode(), "edge", "none")
+        for name, secret in found.items()
+    ]
+
+
+def files(
+    site: Site,
+    state: StateFolder,
+    endpoints: Endpoints,
+    pki: Pki,
+    secrets: Secrets,
+    build: OrthancBuild,
+    owners: tuple[str, ...],
+) -> list[File | Bundle]:
+    """Give every file that the services read, each with what a change of it asks for.
+
+    Parameters
+    ----------
+    state : where the files are written; `endpoints` tells where their services see them.
+    owners : users of the machine that may act as PostgreSQL's owner.
+    """
+    index, edge = state.index, state.edge
+    keep_alive = 20.0 if build.version >= (1, 11) else OLD_KEEP_ALIVE
+    bootstrap = envoy.bootstrap(site, endpoints, certificates=len(pki.edge), keep_alive=keep_alive)
+    connections = sum(orthanc.connections(site, process.role, build) for process in endpoints.archives)
+    conf = postgresql.postgresql_conf(endpoints.index, connections)
+    return [
+        File(index / "postgresql.conf", conf.encode(), "index", "restart"),
+        File(index / "pg_hba.conf", postgresql.pg_hba_conf(endpoints.index).encode(), "index", "reload"),
+        File(index / "pg_ident.conf", postgresql.pg_ident_conf(owners).encode(), "index", "reload"),
+        File(index / "tls" / "index.pem", pki.index.certificate.read_bytes(), "index", "reload"),
+        File(index / "tls" / "index.key", pki.index.key.read_bytes(), "index", "reload"),
+        *(
+            file
+            for process in endpoints.archives
+            for file in _archive(site, state.service(process.name), endpoints, process, pki, secrets, build)
+        ),
+        edge_tls(site, pki, state),
+        *_sds(pki, state, endpoints, secrets),
+        File(edge / "htpasswd", htpasswd(ADMIN_USER, secrets.admin_password).encode(), "edge", "restart"),
+        File(edge / "envoy.json", bootstrap.encode(), "edge", "restart"),
+    ]
+
+
+def _archive(
+    site: Site,
+    folder: Path,
+    endpoints: Endpoints,
+    process: ArchiveProcess,
+    pki: Pki,
+    secrets: Secrets,
+    build: OrthancBuild,
+) -> Iterator[File]:
+    """Give the files of one Orthanc."""
+
+    def one(path: str, content: str | bytes, effect: Effect = "restart", *, private: bool = False) -> File:
+        data = content.encode() if isinstance(content, str) else content
+        return File(folder / path, data, process.name, effect, private)
+
+    yield one("configuration/orthanc.json", orthanc.configuration(site, endpoints, process, build))
+    yield one("configuration/users.json", orthanc.users(secrets.archive_password))
+    yield one("index-passfile", orthanc.passfile(endpoints.index, secrets.index_password), private=True)
+    for path in sorted(archive_scripts().glob("*.py")):
+        yield one(f"plugin/{path.name}", path.read_bytes())
+    # Orthanc reads these at its start alone: a restart waits until no association is open.
+    yield one("tls/archive.pem", pki.archive.certificate.read_bytes(), "idle")
+    yield one("tls/archive.key", pki.archive.key.read_bytes(), "idle")
+    yield one("tls/internal-ca.pem", pki.internal_ca.certificate.read_bytes(), "idle")
