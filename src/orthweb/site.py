@@ -16,6 +16,7 @@ from pydantic import BaseModel, ByteSize, ConfigDict, Field, ValidationInfo, mod
 
 from orthweb import sitetypes
 from orthweb.sitetypes import Form, Unit
+from orthweb.tomltext import Place, dotted
 
 Address = Annotated[
     IPv4Address | IPv6Address,
@@ -30,8 +31,14 @@ BesideSiteFile = Annotated[Path, sitetypes.PATH, Form("a path, relative to the s
 Endpoint = Annotated[
     str, sitetypes.ENDPOINT, Form('an https:// address without path, such as "https://s3.example.org:9000"')
 ]
+FileDigest = Annotated[str, sitetypes.SHA256, Form("64 hexadecimal digits, what `sha256sum` says of the file")]
 Hostname = Annotated[
     str, sitetypes.HOSTNAME, Form('a DNS name or IPv4 address without scheme and port, such as "pacs.example.org"')
+]
+Image = Annotated[
+    str,
+    sitetypes.IMAGE,
+    Form('"debian", "upstream" or an image with registry, tag or digest, such as "registry.example.org/orthanc:1.13.0"'),
 ]
 ModalityName = Annotated[str, sitetypes.MODALITY_NAME]
 ObjectRoot = Annotated[
@@ -57,8 +64,8 @@ class Contradiction:
     message : what is wrong with `place`, and what to do.
     """
 
-    place: tuple[str, ...]
-    others: tuple[tuple[str, ...], ...]
+    place: Place
+    others: tuple[Place, ...]
     message: str
 
 
@@ -147,6 +154,13 @@ class Dicom(Section):
     )
 
 
+class ExtraPlugin(Section):
+    """A plugin of Orthanc that is no part of the packages: its library and what that must be."""
+
+    path: BesideSiteFile = Field(description="The library (a shared object, .so).")
+    sha256: FileDigest = Field(description="SHA-256 of the library; another file is refused.")
+
+
 class Archive(Section):
     """The archive (Orthanc)."""
 
@@ -179,11 +193,22 @@ class Archive(Section):
     )
     readers: int | None = Field(
         default=None,
+        examples=[2],
         ge=0,
         le=16,
         strict=True,
         description="Orthanc processes that answer queries and retrieval over HTTPS beside the writers. Without it: 1 "
         "where the PostgreSQL plugin is older than 6.0, whose transactions conflict, and 0 otherwise.",
+    )
+    image: Image = Field(
+        default="debian",
+        description="Image of the archive for the Docker target. debian: built by `orthweb image build` from Debian's "
+        "packages. upstream: the Orthanc team's at a fixed tag. Or any image with an Orthanc in it.",
+    )
+    extra_plugins: tuple[ExtraPlugin, ...] = Field(
+        default=(),
+        description="Plugins that Orthanc loads besides its packages', such as a newer PostgreSQL plugin. One that has "
+        "the same name as a packaged one takes its place. Each is tried in an Orthanc apart before the site is touched.",
     )
 
 
@@ -192,6 +217,7 @@ class Index(Section):
 
     connections: int | None = Field(
         default=None,
+        examples=[8],
         ge=1,
         le=100,
         strict=True,
@@ -332,7 +358,7 @@ class Site(Section):
         if isinstance(info.context, Reading):
             info.context.contradictions.extend(found)
         elif found:
-            raise ValueError("; ".join(f"{'.'.join(each.place)}: {each.message}" for each in found))
+            raise ValueError("; ".join(f"{dotted(each.place)}: {each.message}" for each in found))
         return self
 
     def contradictions(self) -> Iterator[Contradiction]:
@@ -346,6 +372,7 @@ class Site(Section):
                 f"needs tls.{missing} too: give both, or neither for the site's own CA",
             )
         yield from self._s3_contradictions()
+        yield from self._archive_contradictions()
         yield from self._modality_contradictions()
 
     def _s3_contradictions(self) -> Iterator[Contradiction]:
@@ -356,6 +383,17 @@ class Site(Section):
             yield Contradiction(keys[0], (keys[1],), 'is never used unless s3.encryption = "kms"')
         if self.s3.ca is not None and self.s3.endpoint is None:
             yield Contradiction(("s3", "ca"), (("s3", "endpoint"),), "is never used without s3.endpoint")
+
+    def _archive_contradictions(self) -> Iterator[Contradiction]:
+        if self.target == "local" and self.archive.image != "debian":
+            keys = ("archive", "image"), ("target",)
+            yield Contradiction(keys[0], (keys[1],), 'is for target = "docker"; local runs this machine\'s own Orthanc')
+        seen: dict[Path, int] = {}
+        for number, plugin in enumerate(self.archive.extra_plugins):
+            first = seen.setdefault(plugin.path, number)
+            if first != number:
+                place = ("archive", "extra_plugins", number, "path")
+                yield Contradiction(place, (), f"is archive.extra_plugins[{first}].path as well; name it once")
 
     def _edge_contradictions(self) -> Iterator[Contradiction]:
         ports = (("edge", "https_port"), ("edge", "dicom_port"))
