@@ -38,7 +38,9 @@ Hostname = Annotated[
 Image = Annotated[
     str,
     sitetypes.IMAGE,
-    Form('"debian", "upstream" or an image with registry, tag or digest, such as "registry.example.org/orthanc:1.13.0"'),
+    Form(
+        '"debian", "upstream" or an image with registry, tag or digest, such as "registry.example.org/orthanc:1.13.0"'
+    ),
 ]
 ModalityName = Annotated[str, sitetypes.MODALITY_NAME]
 ObjectRoot = Annotated[
@@ -208,7 +210,7 @@ class Archive(Section):
     extra_plugins: tuple[ExtraPlugin, ...] = Field(
         default=(),
         description="Plugins that Orthanc loads besides its packages', such as a newer PostgreSQL plugin. One that has "
-        "the same name as a packaged one takes its place. Each is tried in an Orthanc apart before the site is touched.",
+        "the name of a packaged one takes its place. Each is tried in an Orthanc apart before the site is touched.",
     )
 
 

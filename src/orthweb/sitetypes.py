@@ -42,6 +42,13 @@ _MODALITY_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,32}")
 _SIZE: Final = re.compile(r"\d{1,20}(\.\d{1,20})?\s?([KMGT]i?)?B", re.IGNORECASE | re.ASCII)
 _BUCKET: Final = re.compile(r"(?!\d+\.\d+\.\d+\.\d+\Z)[a-z0-9]([a-z0-9-]|\.(?!\.)){1,61}[a-z0-9]")
 _OBJECT_ROOT: Final = re.compile(r"([A-Za-z0-9_-][A-Za-z0-9._-]*/){0,16}")
+# Docker's grammar of references (github.com/distribution/reference), with a registry, tag or digest: what tells it from
+# a misspelt word.
+_IMAGE: Final = re.compile(
+    r"(?=[^/:@]+[/:@])([A-Za-z0-9.-]+(:\d{1,5})?/)?[a-z0-9]+(([._]|__|-+)[a-z0-9]+)*(/[a-z0-9]+(([._]|__|-+)[a-z0-9]+)*)*"
+    r"(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@sha256:[0-9a-f]{64})?"
+)
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _REGION: Final = re.compile(r"[a-z0-9-]{1,32}")
 
 
@@ -116,6 +123,17 @@ def _region(value: str) -> str:
     return value
 
 
+def _image(value: str) -> str:
+    _require(value in ("debian", "upstream") or (len(value) <= 255 and _IMAGE.fullmatch(value) is not None))
+    return value
+
+
+def _sha256(value: str) -> str:
+    digest = value.lower()
+    _require(_SHA256.fullmatch(digest) is not None)
+    return digest
+
+
 def _endpoint(value: str) -> str:
     parts = urlsplit(value)
     _require(parts.scheme in ("http", "https") and bool(parts.hostname) and parts.username is None)
@@ -133,10 +151,12 @@ AE_TITLE: Final = AfterValidator(_ae_title)
 BUCKET: Final = AfterValidator(_bucket)
 ENDPOINT: Final = AfterValidator(_endpoint)
 HOSTNAME: Final = AfterValidator(_hostname)
+IMAGE: Final = AfterValidator(_image)
 MODALITY_NAME: Final = AfterValidator(_modality_name)
 OBJECT_ROOT: Final = AfterValidator(_object_root)
 PATH: Final = BeforeValidator(_path)
 PEER_HOST: Final = AfterValidator(_peer_host)
 REGION: Final = AfterValidator(_region)
+SHA256: Final = AfterValidator(_sha256)
 SITE_NAME: Final = AfterValidator(_site_name)
 SIZE: Final = BeforeValidator(_size)

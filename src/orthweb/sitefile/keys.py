@@ -93,6 +93,9 @@ def form_of(field: FieldInfo, of_element: bool = False) -> str:
     of_element : speak of one element of a list instead of the list.
     """
     annotation: Any = field.annotation
+    element = _element_of(field)
+    if of_element and element is not None:
+        return f"a table {_inline(element)}"
     if of_element and get_origin(annotation) is tuple:
         return _form(get_args(annotation)[0], ())
     return _form(annotation, field.metadata)
@@ -100,14 +103,22 @@ def form_of(field: FieldInfo, of_element: bool = False) -> str:
 
 def field_at(place: Sequence[str | int]) -> FieldInfo | None:
     """Find the field of a key such as ``("modalities", "ct", "port")``; None when there is no such key."""
+    return _at(place)[0]
+
+
+def _at(place: Sequence[str | int]) -> tuple[FieldInfo | None, type[Section] | None]:
+    """Find the field of a key, and the table that its value is (or an element of it, where `place` ends with one)."""
     field: FieldInfo | None = None
     section: type[Section] | None = Site
     for part in _without_names(place):
+        if isinstance(part, int):
+            section = _element_of(field) if field is not None else None
+            continue
         field = section.model_fields.get(part) if section is not None else None
         if field is None:
-            return None
+            return None, None
         section = _section_of(field)
-    return field
+    return field, section
 
 
 def known_keys(place: Sequence[str | int]) -> tuple[str, ...]:
@@ -116,8 +127,7 @@ def known_keys(place: Sequence[str | int]) -> tuple[str, ...]:
         return tuple(Site.model_fields)
     if list(place) == ["modalities"]:
         return ("NAME",)
-    field = field_at(place)
-    section = _section_of(field) if field is not None else None
+    section = _at(place)[1]
     return tuple(section.model_fields) if section is not None else ()
 
 
@@ -139,17 +149,21 @@ def advice(place: Sequence[str | int]) -> str:
     return f"{f'[{dotted(tuple(table))}] has' if table else 'there are'} {', '.join(known)}"
 
 
-def _without_names(place: Sequence[str | int]) -> Iterator[str]:
-    """Leave a modality's name and the indexes of lists out: the model has neither."""
-    for depth, part in enumerate(place):
-        if isinstance(part, str) and not (depth == 1 and place[0] == "modalities"):
-            yield part
+def _without_names(place: Sequence[str | int]) -> Iterator[str | int]:
+    """Leave a modality's name out: the model has none."""
+    return (part for depth, part in enumerate(place) if not (depth == 1 and place[0] == "modalities"))
 
 
 def _section_of(field: FieldInfo) -> type[Section] | None:
     if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
         return field.annotation
     return Modality if get_origin(field.annotation) is dict else None
+
+
+def _element_of(field: FieldInfo) -> type[Section] | None:
+    """Give the table that each element of a list is."""
+    element: Any = get_args(field.annotation)[0] if get_origin(field.annotation) is tuple else None
+    return element if isinstance(element, type) and issubclass(element, Section) else None
 
 
 def _form(annotation: Any, metadata: Sequence[object]) -> str:
@@ -177,7 +191,13 @@ def _form(annotation: Any, metadata: Sequence[object]) -> str:
     return "a path in quotation marks" if annotation is Path else "text in quotation marks"
 
 
+def _inline(section: type[Section]) -> str:
+    return f"{{ {', '.join(f'{name} = ...' for name in section.model_fields)} }}"
+
+
 def _many(annotation: Any) -> str:
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return f"tables {_inline(annotation)}"
     for entry in get_args(annotation):
         if isinstance(entry, Form) and entry.many:
             return entry.many

@@ -10,7 +10,7 @@ from typing import Any
 from orthweb.site import Section, Site
 from orthweb.sitefile.reading import DEFAULT_ORIGIN, load_with_origin
 from orthweb.state import FOLDER_NAME, StateFolder
-from orthweb.tomltext import dotted, printable, quoted, size, toml
+from orthweb.tomltext import Place, dotted, printable, quoted, size, toml
 
 
 @dataclass(frozen=True)
@@ -52,26 +52,27 @@ def settings(path: Path) -> list[Setting]:
     ]
 
 
-def _values(section: Section, table: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], object]]:
+def _values(section: Section, table: Place) -> Iterator[tuple[Place, object]]:
     for name, value in section:
         if isinstance(value, Section):
             yield from _values(value, (*table, name))
         elif isinstance(value, dict):
             for each, inner in value.items():
                 yield from _values(inner, (*table, name, each))
+        elif isinstance(value, tuple) and value and isinstance(value[0], Section):
+            for number, inner in enumerate(value):
+                yield from _values(inner, (*table, name, number))
         else:
             yield (*table, name), value
 
 
-def _setting(
-    place: tuple[str, ...], value: object, origins: Mapping[str, str], derived: tuple[object, str] | None
-) -> Setting:
+def _setting(place: Place, value: object, origins: Mapping[str, str], derived: tuple[object, str] | None) -> Setting:
     key = dotted(place)
     value, why = derived if derived is not None else (value, None)
     return Setting(key, _plain(value), _shown(place, value), origins.get(key, DEFAULT_ORIGIN), why)
 
 
-def _derived(place: tuple[str, ...], site: Site, folder: Path, origins: Mapping[str, str]) -> tuple[object, str] | None:
+def _derived(place: Place, site: Site, folder: Path, origins: Mapping[str, str]) -> tuple[object, str] | None:
     """Give the value in force and the reason, where it is not the one that was given."""
     if place == ("dicom", "unknown_peers") and site.dicom.unknown_peers == "auto":
         return site.unknown_peers, f"auto: {_who_can_reach(site)}"
@@ -80,7 +81,7 @@ def _derived(place: tuple[str, ...], site: Site, folder: Path, origins: Mapping[
     if place in (("tls", "certificate"), ("tls", "key")) and site.tls.certificate is None:
         return None, "issued by the site's own CA"
     if place[0] == "modalities" and place[-1] == "ca" and dotted(place) not in origins:
-        return None, "the site's own CA" if site.modalities[place[1]].tls else "no TLS"
+        return None, "the site's own CA" if site.modalities[str(place[1])].tls else "no TLS"
     return None
 
 
@@ -100,7 +101,7 @@ def _plain(value: Any) -> str | int | bool | list[str] | None:
     return [str(each) for each in value] if isinstance(value, tuple) else str(value)
 
 
-def _shown(place: tuple[str, ...], value: Any) -> str:
+def _shown(place: Place, value: Any) -> str:
     if value is None:
         return "-"
     if place == ("edge", "max_body"):

@@ -208,10 +208,10 @@ def _explain(detail: ErrorDetails, data: dict[str, Any]) -> tuple[Place, str]:
     key = _without_index(place)
     field = field_at(place)
     if detail["type"] == "extra_forbidden":
-        return place, _unknown(place, _value_at(data, place))
+        return key, _unknown(place, _value_at(data, place))
     if detail["type"] == "missing":
         should = form_of(field) if field is not None else "given"
-        return place[:-1], f"{dotted(place)}: missing: should be {should}"
+        return key if key != place else place[:-1], f"{dotted(place)}: missing: should be {should}"
     value = _shown(place, _value_at(data, place))
     if field is None or place == ("modalities",) or (place[0] == "modalities" and len(place) == 2):
         header = dotted(place) if place != ("modalities",) else "modalities.NAME"
@@ -220,7 +220,7 @@ def _explain(detail: ErrorDetails, data: dict[str, Any]) -> tuple[Place, str]:
     if should == "a table":
         should += f": [{dotted(place)}]"
     # A table that lacks a required key would be found wrong for that as well: leave all of it out.
-    return key[:-1] if field.is_required() else key, f"{dotted(place)}: {value}: should be {should}"
+    return key[:-1] if field.is_required() and key == place else key, f"{dotted(place)}: {value}: should be {should}"
 
 
 def _unknown(place: Place, value: object) -> str:
@@ -230,13 +230,17 @@ def _unknown(place: Place, value: object) -> str:
 
 
 def _file_problems(site: Site, folder: Path) -> Iterator[tuple[Place, str]]:
-    files: list[tuple[Place, Path | None]] = [
-        (("tls", "certificate"), site.tls.certificate),
-        (("tls", "key"), site.tls.key),
-        *((("modalities", name, "ca"), peer.ca) for name, peer in site.modalities.items()),
+    files: list[tuple[Place, Path | None, str]] = [
+        (("tls", "certificate"), site.tls.certificate, "a PEM file"),
+        (("tls", "key"), site.tls.key, "a PEM file"),
+        *((("modalities", name, "ca"), peer.ca, "a PEM file") for name, peer in site.modalities.items()),
+        *(
+            (("archive", "extra_plugins", number, "path"), plugin.path, "a shared object (.so)")
+            for number, plugin in enumerate(site.archive.extra_plugins)
+        ),
     ]
-    for place, file in files:
-        reason = _unreadable(file) if file is not None else None
+    for place, file, kind in files:
+        reason = _unreadable(file, kind) if file is not None else None
         if reason is not None:
             yield place, reason
     if site.store.path is not None:
@@ -245,10 +249,10 @@ def _file_problems(site: Site, folder: Path) -> Iterator[tuple[Place, str]]:
             yield ("store", "path"), reason
 
 
-def _unreadable(file: Path) -> str | None:
+def _unreadable(file: Path, kind: str) -> str | None:
     try:
         if file.is_dir():
-            return f"{printable(str(file))} is a folder, should be a PEM file"
+            return f"{printable(str(file))} is a folder, should be {kind}"
         if not file.exists():
             return f"there is no file {printable(str(file))}"
         if not file.is_file():

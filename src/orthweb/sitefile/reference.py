@@ -99,6 +99,18 @@ connections = 8
 path = "/srv/trial-images"
 """,
     ),
+    WorkedExample(
+        "A newer PostgreSQL plugin than the packages have",
+        "The upstream project publishes its plugins as single files, newer than Debian's. Each is named by path and "
+        "SHA-256, and is tried in an Orthanc apart before the site is touched; the settings follow its version. See "
+        "[capabilities.md](capabilities.md) before the index gets a newer schema: it does not go back.",
+        """\
+[[archive.extra_plugins]]
+path = "plugins/libOrthancPostgreSQLIndex.so"
+sha256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+""",
+        ("plugins/libOrthancPostgreSQLIndex.so",),
+    ),
 )
 
 _INTRODUCTION: Final = """\
