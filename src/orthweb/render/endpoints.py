@@ -54,6 +54,21 @@ class ArchiveProcess:
         return self.folder / "plugin" / "archive.py"
 
     @property
+    def s3_ca(self) -> Path:
+        """The CA that signed the certificate of the S3 endpoint."""
+        return self.folder / "s3" / "ca.pem"
+
+    @property
+    def s3_credentials(self) -> Path:
+        """AWS credentials file; read again when it changes."""
+        return self.folder / "s3" / "credentials"
+
+    @property
+    def cache(self) -> Path:
+        """Folder for copies of objects, which it may write to."""
+        return self.work.with_name("cache")
+
+    @property
     def passfile(self) -> Path:
         """libpq's password file."""
         return self.folder / "index-passfile"
@@ -121,6 +136,7 @@ class Endpoints:
     egress : for each modality that speaks TLS, the edge's port on which the archive reaches it.
     check_aet : AE title of the validation suite: random, because it may do everything.
     check_host, check_port : where its storage SCP listens while it runs, as the edge sees it.
+    libraries : folder of the Python packages that `plugin/` needs beside the standard library.
     one_host : whether all parts share a network: then Orthanc refuses callers of other hosts.
     """
 
@@ -132,6 +148,7 @@ class Endpoints:
     check_host: str = "127.0.0.1"
     check_port: int = 0
     egress: Mapping[str, int] = field(default_factory=dict)
+    libraries: Path = Path("/usr/lib/orthweb/libraries")
     one_host: bool = True
 
     @property

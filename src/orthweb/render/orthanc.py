@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from orthweb.render.endpoints import CHECK_MODALITY, FIRST_ARCHIVE, ArchiveProcess, Endpoints, IndexEndpoint, Role
+from orthweb.render.plugin import plugin_settings
 from orthweb.render.postgresql import DATABASE, ROLE
 from orthweb.site import Modality, Site
 
@@ -218,6 +219,7 @@ def configuration(site: Site, endpoints: Endpoints, process: ArchiveProcess, bui
             "StudiesMetadata": "Full",
             "SeriesMetadata": "Full",
         },
+        "Orthweb": plugin_settings(site, endpoints, process),
         "PythonScript": str(process.script),
         "PythonVerbose": False,
         "Gdcm": {"Enable": True, "Throttling": 4},

@@ -51,6 +51,7 @@ class Facts:
     site : random identity of the site; its store carries it too.
     site_file : name of the site file that the site was brought up with.
     store : the folder of the DICOM files that was claimed for this site, when it lies outside the state folder.
+    store_kind : where this site's images are: filesystem, s3 or database.
     index_password : SHA-256 of the password that the index has (a random one of 142 bits).
     """
 
@@ -58,6 +59,7 @@ class Facts:
     site: str = ""
     site_file: str = ""
     store: str = ""
+    store_kind: str = ""
     index_password: str = ""
 
 
@@ -191,6 +193,7 @@ def read_facts(state: StateFolder) -> Facts:
             site=str(data.get("site", "")),
             site_file=str(data.get("site_file", "")),
             store=str(data.get("store", "")),
+            store_kind=str(data.get("store_kind", "")),
             index_password=str(data.get("index_password", "")),
         )
     except FileNotFoundError:

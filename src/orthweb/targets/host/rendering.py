@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import configparser
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,12 +16,14 @@ from orthweb.render import envoy, envoy_tls, orthanc, postgresql
 from orthweb.render.endpoints import ArchiveProcess, Endpoints
 from orthweb.render.orthanc import OrthancBuild
 from orthweb.secrets import ADMIN_USER, Secrets, basic, htpasswd
-from orthweb.site import Site
+from orthweb.site import S3, Site
 from orthweb.state import StateFolder
 from orthweb.targets.host.deployment import Bundle, Effect, File
 
 OLD_KEEP_ALIVE = 0.4
 """Seconds: Orthanc before 1.11 closes an idle connection after half a second and cannot be told otherwise."""
+
+S3_KEYS = ("aws_access_key_id", "aws_secret_access_key")
 
 
 def archive_scripts() -> Path:
@@ -34,6 +38,56 @@ def archive_scripts() -> Path:
         if (folder / "archive.py").is_file():
             return folder
     raise UsageError(f"{package / 'plugin'}: is missing", "install orthweb again")
+
+
+def archive_folders(site: Site, folder: Path) -> list[Path]:
+    """Name the folders of one Orthanc's files, outer ones first."""
+    scripts = archive_scripts()
+    inside = [path.relative_to(scripts) for path in sorted(scripts.rglob("*.py"))]
+    names = {Path("configuration"), Path("tls"), *(Path("plugin") / path.parent for path in inside)}
+    names |= {Path("s3")} if site.store.kind == "s3" else set()
+    return [folder, *(folder / name for name in sorted(names))]
+
+
+def s3_files(s3: S3) -> dict[str, bytes]:
+    """Read the files that a site file names for the bucket: the CA and the credentials.
+
+    Raises
+    ------
+    SiteFileError : one cannot be read, is not what it should be, or lets others read a secret.
+    """
+    found, problems = {}, []
+    for key, name, path in (("s3.ca", "ca.pem", s3.ca), ("s3.credentials", "credentials", s3.credentials)):
+        if path is None:
+            continue
+        try:
+            found[name] = path.read_bytes()
+            if name == "ca.pem" and not x509.load_pem_x509_certificates(found[name]):
+                problems.append(f"{key}: {path}: should be a certificate (PEM)")
+            if name == "credentials":
+                problems += [f"{key}: {path}: {problem}" for problem in _credentials_problems(path, found[name])]
+        except OSError as error:
+            problems.append(f"{key}: {path}: {error.strerror}")
+        except ValueError:
+            problems.append(f"{key}: {path}: should be a certificate (PEM)")
+    if problems:
+        raise SiteFileError(problems)
+    return found
+
+
+def _credentials_problems(path: Path, content: bytes) -> Iterator[str]:
+    """Say what is wrong with an AWS credentials file, never what stands in it."""
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & 0o077:
+        yield f"mode {mode:04o} lets other users read it: chmod 600 {path}"
+    parser = configparser.RawConfigParser()
+    try:
+        parser.read_string(content.decode())
+        missing = [key for key in S3_KEYS if not parser.get("default", key, fallback="")]
+    except (configparser.Error, UnicodeDecodeError):
+        missing = list(S3_KEYS)
+    if missing:
+        yield f"should have the profile [default] with {' and '.join(S3_KEYS)}"
 
 
 def _pair(name: str, pair: CertificatePair) -> dict[str, bytes]:
@@ -154,8 +208,13 @@ def _archive(
     yield one("configuration/orthanc.json", orthanc.configuration(site, endpoints, process, build))
     yield one("configuration/users.json", orthanc.users(secrets.archive_password))
     yield one("index-passfile", orthanc.passfile(endpoints.index, secrets.index_password), private=True)
-    for path in sorted(archive_scripts().glob("*.py")):
-        yield one(f"plugin/{path.name}", path.read_bytes())
+    scripts = archive_scripts()
+    for path in sorted(scripts.rglob("*.py")):
+        yield one(f"plugin/{path.relative_to(scripts)}", path.read_bytes())
+    if site.store.kind == "s3":
+        for name, content in s3_files(site.s3).items():
+            # The plugin itself notices new credentials.
+            yield one(f"s3/{name}", content, "none" if name == "credentials" else "restart")
     # Orthanc reads these at its start alone: a restart waits until no association is open.
     yield one("tls/archive.pem", pki.archive.certificate.read_bytes(), "idle")
     yield one("tls/archive.key", pki.archive.key.read_bytes(), "idle")

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from orthweb import pki, secrets
 from orthweb.errors import OrthwebError, UsageError
 from orthweb.targets.base import PlanItem, Report, quiet
-from orthweb.targets.host import accounts, folder, store
+from orthweb.targets.host import accounts, folder, libraries, rendering, store
 from orthweb.targets.host.deployment import Bundle, File, changed, readable
 from orthweb.targets.host.readiness import ready
 from orthweb.targets.local import database, inspection, planning, ports, supervision
@@ -107,6 +107,8 @@ def _make(place: Place, run: _Run, report: Report) -> list[PlanItem]:
     done += _index(place, users, kept, facts.index_password == digest, report)
     folder.write_facts(place.state, replace(facts, index_password=digest))
     _deliver_envoy(place)
+    if place.site.store.kind == "s3":
+        libraries.deliver(layout.endpoints.libraries)
     differing = changed(place.files(layout, users), users)
     done += planning.files(place, differing)
     for item in differing:
@@ -131,7 +133,7 @@ def _folders(place: Place, users: accounts.Accounts, layout: Layout) -> None:
         *(
             (path, users.archive)
             for process in endpoints.archives
-            for path in (process.folder, process.configuration, process.tls, process.script.parent)
+            for path in rendering.archive_folders(place.site, process.folder)
         ),
         (state.edge, users.edge),
         (state.edge / "sds", users.edge),
@@ -141,6 +143,7 @@ def _folders(place: Place, users: accounts.Accounts, layout: Layout) -> None:
     for path, account in (
         (endpoints.index.run, users.index),
         *((process.work, users.archive) for process in endpoints.archives),
+        *((process.cache, users.archive) for process in endpoints.archives if place.site.store.kind == "s3"),
         (endpoints.edge.admin.parent, users.edge),
     ):
         folder.folder(path, 0o700, *accounts.ids(account))
@@ -148,6 +151,10 @@ def _folders(place: Place, users: accounts.Accounts, layout: Layout) -> None:
 
 def _store(place: Place, users: accounts.Accounts, facts: folder.Facts) -> folder.Facts:
     """Make the store's folder and claim it for this site."""
+    if place.site.store.kind != "filesystem":
+        facts = replace(facts, store_kind=place.site.store.kind)
+        folder.write_facts(place.state, facts)
+        return facts
     outside = place.site.store.path is not None
     key = "store.path: " if outside else ""
     try:
@@ -163,7 +170,7 @@ def _store(place: Place, users: accounts.Accounts, facts: folder.Facts) -> folde
             f"{key}{place.store}: the user {users.archive.user} cannot pass the folders above it",
             "chmod o+x those folders, or choose another place",
         )
-    facts = replace(facts, store=str(place.store) if outside else "")
+    facts = replace(facts, store=str(place.store) if outside else "", store_kind="filesystem")
     folder.write_facts(place.state, facts)
     return facts
 

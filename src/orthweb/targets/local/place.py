@@ -97,6 +97,23 @@ class Place:
                 "put each site file into a folder of its own",
             )
         rendering.modality_authorities(self.site)
+        self._check_store(facts)
+
+    def _check_store(self, facts: folder.Facts) -> None:
+        kind = self.site.store.kind
+        known = facts.store_kind or ("filesystem" if facts.site else "")
+        kept = Path(facts.store) if facts.store else self.state.store
+        if known not in ("", kind) and not (known == "filesystem" and not store.holds_files(kept)):
+            raise SiteFileError(
+                [
+                    f"store.kind: is {kind}, and this site's images are in the store {known}: "
+                    f"`orthweb store migrate --to {kind}` moves them"
+                ]
+            )
+        if kind == "s3":
+            rendering.s3_files(self.site.s3)
+        if kind != "filesystem":
+            return
         if self.site.store.path is not None:
             inside = str(self.state.store) if store.holds_files(self.state.store) else ""
             store.check(self.store, facts.site, facts.store or inside)
@@ -163,6 +180,7 @@ class Place:
             store=self.store,
             check_aet=secrets.read(self.state.secrets).check_aet if known else "",
             check_port=chosen.check,
+            libraries=self.state.root / "libraries",
             egress=chosen.egress,
         )
 

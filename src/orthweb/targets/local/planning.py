@@ -43,7 +43,9 @@ def plan(place: Place) -> list[PlanItem]:
         items.append(PlanItem("create", str(place.state.root), "state folder: everything of this site lies there"))
     if accounts.missing_edge_user():
         items.append(PlanItem("create", f"user {accounts.EDGE_USER}", "the edge runs as a user of its own"))
-    if not place.store.exists():
+    if place.site.store.kind != "filesystem":
+        pass
+    elif not place.store.exists():
         items.append(PlanItem("create", str(place.store), "store: folder of the DICOM files"))
     elif place.site.store.path is not None and not folder.read_facts(place.state).store:
         items.append(PlanItem("change", str(place.store), "store: becomes the archive's alone (owner, mode 0700)"))
