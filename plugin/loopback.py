@@ -9,6 +9,7 @@ Linux 5.7 this needs no privilege.
 Orthanc's Python plugin loads this file. Without Orthanc it can be imported and tested: `close` is all there is.
 """
 
+import json
 import os
 import socket
 import stat
@@ -36,6 +37,9 @@ def close():
 
 
 def _register(orthanc):
+    if not json.loads(orthanc.GetConfiguration()).get("Orthweb", {}).get("Loopback", True):
+        return  # a container's network is its own
+
     def changed(change, _level, _resource):
         if change == orthanc.ChangeType.ORTHANC_STARTED:
             ports = ", ".join(map(str, close()))

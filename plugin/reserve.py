@@ -74,7 +74,10 @@ class Guard:
 
 
 def _register(orthanc):
-    guard = Guard(json.loads(orthanc.GetConfiguration())["StorageDirectory"], orthanc.LogError)
+    settings = json.loads(orthanc.GetConfiguration())
+    if settings.get("Orthweb", {}).get("Store", "filesystem") != "filesystem":
+        return  # its files are not in a folder
+    guard = Guard(settings["StorageDirectory"], orthanc.LogError)
     orthanc.RegisterIncomingCStoreInstanceFilter(lambda instance: guard.status(instance.GetInstanceSize()))
     writing = (orthanc.HttpMethod.POST, orthanc.HttpMethod.PUT)
     orthanc.RegisterIncomingHttpRequestFilter(

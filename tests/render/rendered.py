@@ -88,6 +88,7 @@ DEBIAN_12 = Programs(
             Plugin(name, Path(f"/usr/lib/orthanc/libOrthanc{name}.so.{version}"), version_numbers)
             for name, version, version_numbers in (
                 ("PostgreSQLIndex", "4.0", (4, 0)),
+                ("PostgreSQLStorage", "4.0", (4, 0)),
                 ("DicomWeb", "1.7", (1, 7)),
                 ("Gdcm", "1.5", (1, 5)),
                 ("Python", "4.0", (4, 0)),

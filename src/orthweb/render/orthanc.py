@@ -132,6 +132,11 @@ def modalities(site: Site, endpoints: Endpoints) -> dict[str, dict[str, Any]]:
     return {CHECK_MODALITY: check} | {name: of(name, peer) for name, peer in site.modalities.items()}
 
 
+def _loaded(site: Site, build: OrthancBuild) -> list[Plugin]:
+    """Give the plugins to load: the one that keeps files in the database would take them from the store."""
+    return [plugin for plugin in build.plugins if plugin.name != "PostgreSQLStorage" or site.store.kind == "database"]
+
+
 def configuration(site: Site, endpoints: Endpoints, process: ArchiveProcess, build: OrthancBuild) -> str:
     """Give the main configuration file of one Orthanc, without any secret.
 
@@ -142,7 +147,7 @@ def configuration(site: Site, endpoints: Endpoints, process: ArchiveProcess, bui
     allowed = site.unknown_peers
     config: dict[str, Any] = {
         "Name": site.name,
-        "Plugins": [str(plugin.library) for plugin in build.plugins],
+        "Plugins": [str(plugin.library) for plugin in _loaded(site, build)],
         "StorageDirectory": str(endpoints.store),
         "IndexDirectory": str(process.work),
         "TemporaryDirectory": str(process.work),

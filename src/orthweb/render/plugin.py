@@ -10,7 +10,7 @@ from orthweb.site import S3, Site
 
 def plugin_settings(site: Site, endpoints: Endpoints, process: ArchiveProcess) -> dict[str, Any]:
     """Give the section for one Orthanc; keys are in Orthanc's own style."""
-    values: dict[str, Any] = {"Loopback": endpoints.one_host}
+    values: dict[str, Any] = {"Loopback": endpoints.one_host, "Store": site.store.kind}
     if site.store.kind == "s3":
         values["Libraries"] = str(endpoints.libraries)
         values["S3"] = _s3(site.s3, process)

@@ -171,6 +171,8 @@ def files(
     keep_alive = 20.0 if build.version >= (1, 11) else OLD_KEEP_ALIVE
     bootstrap = envoy.bootstrap(site, endpoints, certificates=len(pki.edge), keep_alive=keep_alive)
     connections = sum(orthanc.connections(site, process.role, build) for process in endpoints.archives)
+    if site.store.kind == "database":
+        connections += len(endpoints.archives)
     conf = postgresql.postgresql_conf(endpoints.index, connections)
     return [
         File(index / "postgresql.conf", conf.encode(), "index", "restart"),

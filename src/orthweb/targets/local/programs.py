@@ -24,6 +24,7 @@ PACKAGES = (
 
 PLUGINS = {
     "PostgreSQLIndex": "orthanc-postgresql",
+    "PostgreSQLStorage": "orthanc-postgresql",
     "DicomWeb": "orthanc-dicomweb",
     "Gdcm": "orthanc-gdcm",
     "Python": "orthanc-python",
