@@ -63,7 +63,7 @@ def test_orthanc_when_asked_for_its_settings_then_knows_each_of_ours(case: str, 
     known = set(re.findall(r'^\s*(?:// )?"(\w+)"\s*:', sample.read_text(), re.M))
     # Settings that came after 1.10, which that version leaves unread, and those of plugins.
     later = {"HttpBindAddresses", "KeepAliveTimeout"}
-    plugins = {"PostgreSQL", "DicomWeb", "Gdcm", "PythonScript", "PythonVerbose"}
+    plugins = {"PostgreSQL", "DicomWeb", "Gdcm", "Orthweb", "PythonScript", "PythonVerbose"}
     ours = json.loads(Rendered(case, tmp_path).texts()["orthanc.json"])
     assert set(ours) - known - later - plugins == set()
 
