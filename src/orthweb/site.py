@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -53,6 +53,9 @@ SiteName = Annotated[
     str, sitetypes.SITE_NAME, Form("1 to 31 lower-case letters, digits and hyphens, beginning with a letter")
 ]
 Size = Annotated[ByteSize, sitetypes.SIZE]
+Subnet = Annotated[
+    IPv4Network, sitetypes.SUBNET, Form('a private IPv4 network of 256 addresses, such as "10.83.44.0/24"')
+]
 
 
 @dataclass(frozen=True)
@@ -303,6 +306,53 @@ class S3(Section):
     )
 
 
+class Docker(Section):
+    """Containers, for target = "docker": their network, and what each of them may take of this machine."""
+
+    subnet: Subnet | None = Field(
+        default=None,
+        examples=["10.83.44.0/24"],
+        description="Addresses of the containers' private networks. Without it: one that no network of this machine has.",
+    )
+    archive_memory: Annotated[Size | None, Unit("bytes")] = Field(
+        default=None,
+        ge=512 * 1024**2,
+        examples=["8GiB"],
+        description="Most memory of one Orthanc container; a request may be a third of it. Without it: no limit.",
+    )
+    archive_cpus: int | None = Field(
+        default=None,
+        ge=1,
+        le=1024,
+        strict=True,
+        examples=[4],
+        description="Most processor cores of one Orthanc container.",
+    )
+    index_memory: Annotated[Size | None, Unit("bytes")] = Field(
+        default=None,
+        ge=512 * 1024**2,
+        examples=["4GiB"],
+        description="Most memory of PostgreSQL's container. Without it: no limit.",
+    )
+    index_cpus: int | None = Field(
+        default=None,
+        ge=1,
+        le=1024,
+        strict=True,
+        examples=[2],
+        description="Most processor cores of PostgreSQL's container.",
+    )
+    edge_memory: Annotated[Size | None, Unit("bytes")] = Field(
+        default=None,
+        ge=256 * 1024**2,
+        examples=["1GiB"],
+        description="Most memory of Envoy's container. Without it: no limit.",
+    )
+    edge_cpus: int | None = Field(
+        default=None, ge=1, le=1024, strict=True, examples=[2], description="Most processor cores of Envoy's container."
+    )
+
+
 class Modality(Section):
     """A DICOM peer of the archive: what it may ask, and where C-MOVE and C-STORE reach it.
 
@@ -352,6 +402,7 @@ class Site(Section):
     index: Index = Index()
     store: Store = Store()
     s3: S3 = S3()
+    docker: Docker = Docker()
     modalities: dict[ModalityName, Modality] = Field(default_factory=dict)
 
     @model_validator(mode="after")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
 from pathlib import Path
 from typing import Final, Protocol, cast
 from urllib.parse import urlsplit
@@ -134,6 +134,15 @@ def _sha256(value: str) -> str:
     return digest
 
 
+def _subnet(value: object) -> IPv4Network:
+    if isinstance(value, IPv4Network):
+        return value
+    _require(isinstance(value, str))
+    network = IPv4Network(cast(str, value))
+    _require(network.prefixlen == 24 and network.is_private and not network.is_loopback)
+    return network
+
+
 def _endpoint(value: str) -> str:
     parts = urlsplit(value)
     _require(parts.scheme in ("http", "https") and bool(parts.hostname) and parts.username is None)
@@ -160,3 +169,4 @@ REGION: Final = AfterValidator(_region)
 SHA256: Final = AfterValidator(_sha256)
 SITE_NAME: Final = AfterValidator(_site_name)
 SIZE: Final = BeforeValidator(_size)
+SUBNET: Final = BeforeValidator(_subnet)
