@@ -312,11 +312,12 @@ class Docker(Section):
     subnet: Subnet | None = Field(
         default=None,
         examples=["10.83.44.0/24"],
-        description="Addresses of the containers' private networks. Without it: one that no network of this machine has.",
+        description="Addresses of the containers' private networks. Without it: some that are free.",
     )
     archive_memory: Annotated[Size | None, Unit("bytes")] = Field(
         default=None,
         ge=512 * 1024**2,
+        le=1024**4,
         examples=["8GiB"],
         description="Most memory of one Orthanc container; a request may be a third of it. Without it: no limit.",
     )
@@ -331,6 +332,7 @@ class Docker(Section):
     index_memory: Annotated[Size | None, Unit("bytes")] = Field(
         default=None,
         ge=512 * 1024**2,
+        le=1024**4,
         examples=["4GiB"],
         description="Most memory of PostgreSQL's container. Without it: no limit.",
     )
@@ -345,6 +347,7 @@ class Docker(Section):
     edge_memory: Annotated[Size | None, Unit("bytes")] = Field(
         default=None,
         ge=256 * 1024**2,
+        le=1024**4,
         examples=["1GiB"],
         description="Most memory of Envoy's container. Without it: no limit.",
     )
