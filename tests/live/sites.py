@@ -39,9 +39,10 @@ class LiveSite:
         self.write(**site)
 
     def write(self, **site: Any) -> None:
-        """Write the site file: tables as dictionaries; the edge's ports are filled in."""
+        """Write the site file: tables as dictionaries; the edge's ports and the target are filled in."""
         edge = {"https_port": self.https_port, "dicom_port": self.dicom_port} | site.pop("edge", {})
         plain = {key: value for key, value in site.items() if not isinstance(value, Mapping)}
+        plain = {"target": "local"} | plain  # whatever engines answer on this machine
         tables = {"edge": edge} | {key: value for key, value in site.items() if isinstance(value, Mapping)}
         lines = [f"{key} = {toml(value)}" for key, value in plain.items()]
         for name, table in tables.items():

@@ -96,6 +96,28 @@ def test_load_with_origin_when_keys_are_given_then_their_lines(folder: Path) -> 
         ("modalities = 3", "1: modalities: 3: should be a table: [modalities.NAME]"),
         ("[modalities]\nct = 3", "2: modalities.ct: 3: should be a table: [modalities.ct]"),
         ("[[modalities]]\naet = 'A'", '1: modalities: [{aet = "A"}]: should be a table: [modalities.NAME]'),
+        ("[store]\nkind = 's3'", '2: store.kind: "s3": needs s3.bucket too'),
+        (
+            "[s3]\nbucket = 'Images'",
+            '2: s3.bucket: "Images": should be 3 to 63 lower-case letters, digits, dots and hy',
+        ),
+        (
+            "[s3]\nbucket = '10.0.0.1'",
+            '2: s3.bucket: "10.0.0.1": should be 3 to 63 lower-case letters, digits, dots and',
+        ),
+        (
+            "[s3]\nroot = '/images'",
+            '2: s3.root: "/images": should be letters, digits, - _ . and slashes with a slash at',
+        ),
+        (
+            "[s3]\nroot = '../images/'",
+            '2: s3.root: "../images/": should be letters, digits, - _ . and slashes with a sl',
+        ),
+        ("[s3]\nendpoint = 'http://s3.example.org'", '2: s3.endpoint: "http://s3.example.org": should be an https://'),
+        ("[s3]\nendpoint = 'https://me:x@host'", "2: s3.endpoint: "),
+        ("[s3]\nkms_key = 'alias/images'", '2: s3.kms_key: "alias/images": is never used unless s3.encryption = "kms"'),
+        ("[s3]\nca = 'ca.pem'", '2: s3.ca: "ca.pem": is never used without s3.endpoint'),
+        ("[s3]\ncache = '-1 GB'", '2: s3.cache: "-1 GB": should be '),
         ("[edge]\nhttps_port = 'eighty'", '2: edge.https_port: "eighty": should be a whole number from 1 to 65535'),
         ("[edge]\nhttps_port = true", "2: edge.https_port: true: should be a whole number from 1 to 65535"),
         (
