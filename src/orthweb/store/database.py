@@ -1,0 +1,183 @@
+"""The store in the index's own database: the table of Orthanc's PostgreSQL plugin, pixel data as large objects.
+
+Source: ``PostgreSQLStorageArea`` of the plugin, whose table has been the same since its version 2.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from tempfile import TemporaryFile
+from typing import TYPE_CHECKING
+
+import psycopg
+
+from orthweb.store.attachment import CHUNK, UUID, Attachment, ObjectMissingError, Source, StoredObject, StoreError
+from orthweb.store.index import Connection, connect
+
+if TYPE_CHECKING:
+    from orthweb.checks.facts import IndexFacts
+
+_TABLE = (
+    "CREATE TABLE IF NOT EXISTS StorageArea(uuid VARCHAR NOT NULL PRIMARY KEY, content OID NOT NULL,"
+    " type INTEGER NOT NULL)",
+    "CREATE OR REPLACE RULE StorageAreaDelete AS ON DELETE TO StorageArea DO SELECT lo_unlink(old.content)",
+)
+"""As the plugin makes it; the plugin leaves one that it finds as it is."""
+
+_READ = 0x40000
+"""INV_READ of libpq's large objects."""
+
+_PAGE = 500
+
+
+class DatabaseStore:
+    """Large objects in PostgreSQL.
+
+    Parameters
+    ----------
+    facts : how the archive reaches the database.
+    """
+
+    workers = 3
+    """PostgreSQL has a dozen connections besides the archive's."""
+
+    def __init__(self, facts: IndexFacts) -> None:
+        self._facts = facts
+        self._own = threading.local()
+        self._lock = threading.Lock()
+        self._making = threading.Lock()
+        self._connections: list[Connection] = []
+        self._made = False
+        self.foreign = 0
+
+    @property
+    def place(self) -> str:
+        """Where it is, for people."""
+        return "the database of the index"
+
+    def close(self) -> None:
+        """End all connections."""
+        with self._lock:
+            for each in self._connections:
+                each.close()
+            self._connections.clear()
+        self._own = threading.local()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        """Give this thread's connection inside a transaction: large objects are read and written in one."""
+        connection: Connection | None = getattr(self._own, "connection", None)
+        if connection is None or connection.closed:
+            connection = connect(self._facts, read_only=False)
+            with self._lock:
+                self._connections.append(connection)
+            self._own.connection = connection
+        try:
+            with connection.transaction():
+                yield connection
+        except psycopg.Error as error:
+            words = " ".join(str(error).split())
+            raise StoreError(f"{self.place}: {words[:300]}", "see `orthweb logs index`, then repeat") from error
+
+    def _exists(self) -> bool:
+        with self._transaction() as database:
+            row = database.execute("SELECT to_regclass('storagearea') IS NOT NULL").fetchone()
+        return bool(row and row[0])
+
+    def listing(self) -> Iterator[StoredObject]:
+        """Give all files in the order of their names, a page at a time; PostgreSQL keeps no times."""
+        self.foreign = 0
+        if not self._exists():
+            return
+        with TemporaryFile(prefix="orthweb-store-") as file:
+            query = 'COPY (SELECT uuid FROM storagearea ORDER BY uuid COLLATE "C") TO STDOUT'
+            with self._transaction() as database, database.cursor() as cursor, cursor.copy(query) as copy:
+                for data in copy:
+                    file.write(data)
+            file.seek(0)
+            page: list[str] = []
+            for line in file:
+                name = line.decode().rstrip("\n")
+                if not UUID.fullmatch(name):
+                    self.foreign += 1
+                    continue
+                page.append(name)
+                if len(page) == _PAGE:
+                    yield from self._sizes(page)
+                    page = []
+            yield from self._sizes(page)
+
+    def _sizes(self, uuids: list[str]) -> list[StoredObject]:
+        """Measure large objects; descriptors are closed with the transaction. A row without its object is no file."""
+        query = (
+            "SELECT s.uuid, s.type, lo_lseek64(lo_open(s.content, %s), 0, 2) FROM storagearea s"
+            " JOIN pg_largeobject_metadata m ON m.oid = s.content WHERE s.uuid = ANY(%s)"
+        )
+        with self._transaction() as database:
+            rows = database.execute(query, (_READ, uuids)).fetchall()
+        return sorted((StoredObject(row[0], row[1], row[2], None) for row in rows), key=lambda item: item.uuid)
+
+    def size(self, uuid: str, file_type: int) -> int | None:
+        """Give the size of a file in bytes; None when there is none."""
+        if not self._exists():
+            return None
+        return next((item.size for item in self._sizes([uuid]) if item.type == file_type), None)
+
+    def read(self, uuid: str, file_type: int) -> Iterator[bytes]:
+        """Read a file piece by piece, in one transaction.
+
+        Raises
+        ------
+        ObjectMissingError : there is none.
+        """
+        query = (
+            "SELECT s.content FROM storagearea s JOIN pg_largeobject_metadata m ON m.oid = s.content"
+            " WHERE s.uuid = %s AND s.type = %s"
+        )
+        # Not one transaction around a yield: whoever reads may be slow, or use the connection for something else.
+        with self._transaction() as database:
+            row = database.execute(query, (uuid, file_type)).fetchone() if self._exists() else None
+        offset = 0
+        while row is not None:
+            with self._transaction() as database, database.cursor(binary=True) as cursor:
+                piece = cursor.execute("SELECT lo_get(%s, %s, %s)", (row[0], offset, CHUNK)).fetchone()
+            chunk = bytes(piece[0]) if piece else b""
+            if not chunk:
+                return
+            yield chunk
+            offset += len(chunk)
+        raise ObjectMissingError(f"{uuid}: is not in {self.place}")
+
+    def write(self, attachment: Attachment, source: Source) -> None:
+        """Store a file: its large object and its row are committed together."""
+        self._make()
+        with self._transaction() as database:
+            database.execute("DELETE FROM storagearea WHERE uuid = %s", (attachment.uuid,))
+            row = database.execute("SELECT lo_create(0)").fetchone()
+            assert row is not None
+            offset = 0
+            for chunk in source.chunks():
+                database.execute("SELECT lo_put(%s, %s, %b)", (row[0], offset, chunk))
+                offset += len(chunk)
+            database.execute(
+                "INSERT INTO storagearea (uuid, content, type) VALUES (%s, %s, %s)",
+                (attachment.uuid, row[0], attachment.type),
+            )
+
+    def _make(self) -> None:
+        with self._making:
+            if not self._made and not self._exists():
+                with self._transaction() as database:
+                    for statement in _TABLE:
+                        database.execute(statement)
+            self._made = True
+
+    def remove(self, uuid: str, file_type: int) -> None:
+        """Delete a file; the table's rule deletes the large object."""
+        with self._transaction() as database:
+            database.execute("DELETE FROM storagearea WHERE uuid = %s AND type = %s", (uuid, file_type))
+
+    def prune(self) -> None:
+        """PostgreSQL clears up by itself (autovacuum)."""

@@ -1,0 +1,231 @@
+"""The store in a bucket, in the flat layout of the official object-storage plugin: ``[root]<uuid><suffix>``.
+
+Each object carries its SHA-256 as metadata, as those that the archive writes do.
+"""
+
+from __future__ import annotations
+
+import configparser
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from orthweb.errors import UsageError
+from orthweb.store.attachment import (
+    CHUNK,
+    DICOM,
+    DICOM_AS_JSON,
+    DICOM_UNTIL_PIXEL_DATA,
+    OTHER,
+    UUID,
+    Attachment,
+    ObjectMissingError,
+    Source,
+    StoredObject,
+    StoreError,
+)
+
+if TYPE_CHECKING:
+    from obstore.store import S3Store
+
+    from orthweb.site import S3
+
+SUFFIXES: Final = {DICOM: ".dcm", DICOM_AS_JSON: ".json", DICOM_UNTIL_PIXEL_DATA: ".dcm.head", OTHER: ".unk"}
+_TYPES: Final = {suffix: file_type for file_type, suffix in SUFFIXES.items()}
+_UUID_LENGTH: Final = 36
+
+SHA256: Final = "orthweb-sha256"
+"""Name of the metadata with an object's SHA-256."""
+
+PART: Final = 16 * 1024**2
+"""Size of a part of a multipart upload, bytes; what is smaller is sent in one request."""
+
+
+class ObjectStore:
+    """Objects in a bucket.
+
+    Parameters
+    ----------
+    client : obstore's client of the bucket.
+    bucket : its name.
+    root : what every key begins with; empty, or ends with a slash.
+    storage_class : of new objects; None for the bucket's own.
+    """
+
+    workers = 8
+
+    def __init__(self, client: S3Store, bucket: str, root: str = "", storage_class: str | None = None) -> None:
+        self._client = client
+        self._bucket = bucket
+        self._root = root
+        self._attributes: dict[str, str] = {"Storage-Class": storage_class} if storage_class else {}
+        self.foreign = 0
+
+    @property
+    def place(self) -> str:
+        """Where it is, for people."""
+        return f"the bucket {self._bucket}" + (f" under {self._root}" if self._root else "")
+
+    def key(self, uuid: str, file_type: int) -> str:
+        """Give the key of a file."""
+        return f"{self._root}{uuid}{SUFFIXES[file_type]}"
+
+    def listing(self) -> Iterator[StoredObject]:
+        """Give all files in the order of their names: S3 lists in the order of keys (ListObjectsV2)."""
+        self.foreign = 0
+        stream = self._client.list(prefix=self._root.rstrip("/") or None, chunk_size=1000)
+        try:
+            for page in stream:
+                for item in page:
+                    found = self._parse(item)
+                    if found is None:
+                        self.foreign += 1
+                    else:
+                        yield found
+        except self._errors() as error:
+            raise self._said("cannot be listed", error) from error
+
+    def _parse(self, item: Any) -> StoredObject | None:
+        name = str(item["path"]).removeprefix(self._root)
+        uuid, suffix = name[:_UUID_LENGTH], name[_UUID_LENGTH:]
+        if not UUID.fullmatch(uuid) or suffix not in _TYPES:
+            return None
+        modified: datetime = item["last_modified"]
+        return StoredObject(uuid, _TYPES[suffix], int(item["size"]), modified.timestamp())
+
+    def size(self, uuid: str, file_type: int) -> int | None:
+        """Give the size of an object in bytes; None when there is none."""
+        try:
+            return int(self._client.head(self.key(uuid, file_type))["size"])
+        except FileNotFoundError:
+            return None
+        except self._errors() as error:
+            raise self._said(f"{uuid} cannot be looked at", error) from error
+
+    def read(self, uuid: str, file_type: int) -> Iterator[bytes]:
+        """Read an object piece by piece.
+
+        Raises
+        ------
+        ObjectMissingError : there is none.
+        """
+        try:
+            for chunk in self._client.get(self.key(uuid, file_type)).stream(min_chunk_size=CHUNK):
+                yield bytes(chunk)
+        except FileNotFoundError as error:
+            raise ObjectMissingError(f"{uuid}: is not in {self.place}") from error
+        except self._errors() as error:
+            raise self._said(f"{uuid} cannot be read", error) from error
+
+    def write(self, attachment: Attachment, source: Source) -> None:
+        """Store an object; the server compares it with the checksum that is sent along."""
+        attributes = self._attributes | {SHA256: source.sha256}
+        key = self.key(attachment.uuid, attachment.type)
+        try:
+            if source.content is not None:
+                self._client.put(key, source.content, attributes=attributes, use_multipart=False)
+            else:
+                self._client.put(key, source.chunks(), attributes=attributes, chunk_size=PART, max_concurrency=2)
+        except self._errors() as error:
+            raise self._said(f"{attachment.uuid} cannot be written", error) from error
+
+    def remove(self, uuid: str, file_type: int) -> None:
+        """Delete an object; nothing when there is none."""
+        try:
+            self._client.delete(self.key(uuid, file_type))
+        except FileNotFoundError:
+            return
+        except self._errors() as error:
+            raise self._said(f"{uuid} cannot be deleted", error) from error
+
+    def prune(self) -> None:
+        """Nothing is left behind by removal."""
+
+    def close(self) -> None:
+        """Nothing is kept open."""
+
+    def _errors(self) -> tuple[type[Exception], ...]:
+        from obstore.exceptions import BaseError
+
+        return (BaseError, OSError)
+
+    def _said(self, what: str, error: Exception) -> StoreError:
+        # obstore's text goes on with its own internals, line by line.
+        words = str(error).splitlines()[0] if str(error) else type(error).__name__
+        return StoreError(
+            f"{self.place}: {what}: {words[:300]}",
+            "does the server answer, and may the credentials of [s3] do this?",
+        )
+
+
+class _CredentialsFile:
+    """Credentials from an AWS credentials file, read anew each time that they are asked for and have changed.
+
+    Source: https://docs.aws.amazon.com/sdkref/latest/guide/file-format.html, profile ``default``.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __call__(self) -> dict[str, Any]:
+        """Give them in obstore's words."""
+        parser = configparser.ConfigParser(interpolation=None, default_section="")
+        try:
+            parser.read_string(self._path.read_text())
+            profile = parser["default"]
+            return {
+                "access_key_id": profile["aws_access_key_id"],
+                "secret_access_key": profile["aws_secret_access_key"],
+                "token": profile.get("aws_session_token"),
+                "expires_at": datetime.now().astimezone() + timedelta(minutes=5),
+            }
+        except OSError as error:
+            raise UsageError(f"s3.credentials: {self._path}: {error.strerror}") from error
+        except (configparser.Error, KeyError, ValueError) as error:  # its text could quote the secret
+            raise UsageError(
+                f"s3.credentials: {self._path}: has no profile [default] with aws_access_key_id and"
+                " aws_secret_access_key"
+            ) from error
+
+
+def bucket_of(settings: S3) -> ObjectStore:
+    """Open the bucket that the site file's ``[s3]`` names. Nothing is asked of the server yet.
+
+    Raises
+    ------
+    UsageError : no bucket is named, or the CA's or the credentials' file cannot be read.
+    """
+    from obstore.store import S3Store
+
+    if settings.bucket is None:
+        raise UsageError("s3.bucket: is missing", "name the bucket that the images are in, or shall go to")
+    options: dict[str, Any] = {"timeout": timedelta(minutes=10), "connect_timeout": timedelta(seconds=10)}
+    options["read_timeout"] = timedelta(seconds=60)
+    if settings.ca is not None:
+        try:
+            options["root_certificate"] = settings.ca.read_bytes()
+        except OSError as error:
+            raise UsageError(f"s3.ca: {settings.ca}: {error.strerror}") from error
+    config: dict[str, Any] = {"region": settings.region, "checksum_algorithm": "sha256"}
+    virtual = settings.addressing == "virtual" or (settings.addressing == "auto" and settings.endpoint is None)
+    config["virtual_hosted_style_request"] = virtual
+    if settings.endpoint is not None:
+        scheme, _, host = settings.endpoint.partition("://")
+        config["endpoint"] = f"{scheme}://{settings.bucket}.{host}" if virtual else settings.endpoint
+        options["allow_http"] = scheme == "http"
+    if settings.encryption != "bucket":
+        config["server_side_encryption"] = {"s3": "AES256", "kms": "aws:kms"}[settings.encryption]
+    if settings.kms_key is not None:
+        config["sse_kms_key_id"] = settings.kms_key
+    provider = _CredentialsFile(settings.credentials) if settings.credentials is not None else None
+    if provider is not None:
+        provider()  # what is wrong with the file is said now
+    client = S3Store(
+        settings.bucket,
+        config=config,  # type: ignore[arg-type]
+        client_options=options,  # type: ignore[arg-type]
+        retry_config={"retry_timeout": timedelta(minutes=2)},
+        credential_provider=provider,  # type: ignore[arg-type]
+    )
+    return ObjectStore(client, settings.bucket, settings.root, settings.storage_class)
