@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from orthweb import pki, secrets, sitefile
-from orthweb.render import envoy, orthanc, postgresql, supervisor
+from orthweb.render import envoy, envoy_replicas, orthanc, postgresql, supervisor
 from orthweb.render.endpoints import ArchiveProcess, EdgeEndpoint, Endpoints, IndexEndpoint
 from orthweb.render.orthanc import OrthancBuild, Plugin
 from orthweb.render.supervisor import Account, Service
@@ -39,6 +39,7 @@ client_certificates = "required"
 aet = "STMARY"
 [archive]
 overwrite = true
+readers = 0
 [index]
 connections = 8
 [store]
@@ -69,6 +70,11 @@ dicom_port = 104
 client_certificates = "optional"
 [dicom]
 unknown_peers = "none"
+""",
+    "replicas": """
+[archive]
+writers = 2
+readers = 2
 """,
     "ipv6": """
 hostname = "pacs.example.org"
@@ -174,10 +180,15 @@ class Rendered:
         certificates = 1 if self.site.tls.certificate or self.site.tls.profile == "modern" else 2
         root = self.accounts.edge is not None
         return {
-            "orthanc.json": orthanc.configuration(
-                self.site, self.endpoints, self.endpoints.archives[0], self.programs.orthanc
-            ),
+            **{
+                f"orthanc-{process.name}.json".replace("orthanc-archive.", "orthanc."): orthanc.configuration(
+                    self.site, self.endpoints, process, self.programs.orthanc
+                )
+                for process in self.endpoints.archives
+                if process.name in ("archive", "reader")
+            },
             "envoy.json": envoy.bootstrap(self.site, self.endpoints, certificates=certificates),
+            **{f"eds-{name}": text for name, text in envoy_replicas.eds_files(self.endpoints).items()},
             "postgresql.conf": postgresql.postgresql_conf(self.endpoints.index, self.connections),
             "pg_hba.conf": postgresql.pg_hba_conf(self.endpoints.index),
             "pg_ident.conf": postgresql.pg_ident_conf(("someone", "postgres")),

@@ -90,7 +90,7 @@ def test_supervisor_when_given_our_configuration_then_reads_the_commands_that_we
     }
     assert {name: process.environment for name, process in read.items()} == {
         "index": {},
-        "archive": {"TCP_NODELAY": "1"},
+        **{process.name: {"TCP_NODELAY": "1"} for process in site.endpoints.archives},
         "edge": {},
     }
     assert read["edge"].stdout_logfile == str(site.state.logs / "edge-access.log")

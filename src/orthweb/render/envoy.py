@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
-from collections.abc import Sequence
 from typing import Any
 
-from orthweb.render import envoy_http
+from orthweb.render import envoy_http, envoy_replicas
 from orthweb.render import envoy_tls as tls
 from orthweb.render.endpoints import CHECK_MODALITY, EdgeEndpoint, Endpoints
 from orthweb.render.envoy_parts import MEBIBYTE, access_log, address, typed
-from orthweb.render.envoy_tls import TYPE
+from orthweb.render.envoy_replicas import is_address
 from orthweb.site import Site
 
 DICOM_LOG = {
@@ -26,6 +24,8 @@ DICOM_LOG = {
     "cipher": "%DOWNSTREAM_TLS_CIPHER%",
     "certificate": "%DOWNSTREAM_PEER_SUBJECT%",
     "failure": "%DOWNSTREAM_TRANSPORT_FAILURE_REASON%",
+    # Which process of the archive took it.
+    "archive": "%UPSTREAM_HOST%",
 }
 
 
@@ -83,16 +83,17 @@ def _tcp(name: str, cluster: str, **values: Any) -> dict[str, Any]:
     )
 
 
-def _cluster(name: str, hosts: Sequence[tuple[str, int]], connections: int, **values: Any) -> dict[str, Any]:
+def _modality(name: str, host: str, port: int, **values: Any) -> dict[str, Any]:
+    connections = 16
     return {
         "name": name,
         "connect_timeout": "5s",
-        "type": "STATIC" if all(_is_address(host) for host, _ in hosts) else "STRICT_DNS",
+        "type": "STATIC" if is_address(host) else "STRICT_DNS",
         # A name may have an IPv6 address that nobody listens on: try all (RFC 8305), not the first kind alone.
         "dns_lookup_family": "ALL",
         "load_assignment": {
             "cluster_name": name,
-            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address(host, port)}} for host, port in hosts]}],
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address(host, port)}}]}],
         },
         "circuit_breakers": {
             "thresholds": [
@@ -105,14 +106,6 @@ def _cluster(name: str, hosts: Sequence[tuple[str, int]], connections: int, **va
         },
         **values,
     }
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 def _egress(site: Site, endpoints: Endpoints) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -143,8 +136,8 @@ def _egress(site: Site, endpoints: Endpoints) -> tuple[list[dict[str, Any]], lis
             }
         )
         own = tls.sds(tls.EGRESS, edge / "sds")
-        socket = tls.modality_client(host, ca, address=_is_address(host), certificate=own)
-        clusters.append(_cluster(cluster, [(host, port)], 16, transport_socket=socket))
+        socket = tls.modality_client(host, ca, address=is_address(host), certificate=own)
+        clusters.append(_modality(cluster, host, port, transport_socket=socket))
     return listeners, clusters
 
 
@@ -166,7 +159,7 @@ def bootstrap(site: Site, endpoints: Endpoints, *, certificates: int, keep_alive
             "transport_socket": tls.downstream(site, folder, certificates, alpn=("h2", "http/1.1")),
             "filters": [
                 _connection_limit("https_connections", site.edge.max_connections),
-                envoy_http.connection_manager(site, edge),
+                envoy_http.connection_manager(site, edge, readers=bool(endpoints.readers)),
             ],
         },
     )
@@ -178,38 +171,19 @@ def bootstrap(site: Site, endpoints: Endpoints, *, certificates: int, keep_alive
             "transport_socket": tls.downstream(site, folder, certificates, dicom=True),
             "filters": [
                 _connection_limit("dicom_connections", _dicom_connections(site)),
-                _tcp("dicom", "archive-dicom"),
+                _tcp("dicom", envoy_replicas.DICOM),
             ],
         },
         access_log=[access_log(DICOM_LOG)],
     )
     egress_listeners, egress_clusters = _egress(site, endpoints)
-    protocol = {
-        "@type": f"{TYPE}.extensions.upstreams.http.v3.HttpProtocolOptions",
-        "common_http_protocol_options": {"idle_timeout": f"{keep_alive:g}s"},
-        "explicit_http_config": {"http_protocol_options": {}},
-    }
-    archive = _cluster(
-        "archive",
-        [(process.host, process.http) for process in endpoints.writers],
-        max(2, site.archive.http_threads - 2),
-        per_connection_buffer_limit_bytes=MEBIBYTE,
-        typed_extension_protocol_options={"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": protocol},
-    )
-    archive_dicom = _cluster(
-        "archive-dicom",
-        [(process.host, process.dicom) for process in endpoints.writers if process.dicom is not None],
-        site.edge.max_associations,
-        per_connection_buffer_limit_bytes=MEBIBYTE,
-        transport_socket=tls.internal_client(folder, "archive"),
-    )
     connections = site.edge.max_connections + _dicom_connections(site) + 64
     config = {
         "node": {"id": site.name, "cluster": site.name},
         "admin": {"address": {"pipe": {"path": str(endpoints.edge.admin), "mode": 0o600}}},
         "static_resources": {
             "listeners": [https, dicom, *egress_listeners],
-            "clusters": [archive, archive_dicom, *egress_clusters],
+            "clusters": [*envoy_replicas.clusters(site, endpoints, keep_alive), *egress_clusters],
         },
         "overload_manager": {
             "resource_monitors": [

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from orthweb.render import envoy_routes
 from orthweb.render import envoy_tls as tls
 from orthweb.render.envoy_parts import MEBIBYTE, access_log, typed
+from orthweb.render.envoy_replicas import ARCHIVE
 from orthweb.render.envoy_tls import TYPE
 from orthweb.site import Site
 
@@ -85,6 +87,8 @@ HTTP_LOG = {
     "tls": "%DOWNSTREAM_TLS_VERSION%",
     "cipher": "%DOWNSTREAM_TLS_CIPHER%",
     "request_id": "%REQ(X-REQUEST-ID)%",
+    # Which process of the archive answered.
+    "archive": "%UPSTREAM_HOST%",
 }
 
 
@@ -93,22 +97,17 @@ def _off(*names: str) -> dict[str, Any]:
     return {name: {"@type": kind, "disabled": True} for name in names}
 
 
-def _to_archive(match: dict[str, Any], **values: Any) -> dict[str, Any]:
-    retry = {"retry_on": "reset-before-request,connect-failure,refused-stream", "num_retries": 2}
-    # No limit on the whole: 2 GB over a slow line take their time. Silence is limited by the stream's idle timeout.
-    return {"match": match, "route": {"cluster": "archive", "timeout": "0s", "retry_policy": retry, **values}}
-
-
 def _refuse(match: dict[str, Any], status: int, text: str) -> dict[str, Any]:
     return {"match": match, "direct_response": {"status": status, "body": {"inline_string": text + "\n"}}}
 
 
-def _routes() -> list[dict[str, Any]]:
+def _routes(*, readers: bool) -> list[dict[str, Any]]:
     healthy = {
         "match": {"path": "/healthz"},
-        "route": {"cluster": "archive", "timeout": "5s", "prefix_rewrite": "/statistics"},
+        "route": {"cluster": ARCHIVE, "timeout": "5s", "prefix_rewrite": "/statistics"},
         "typed_per_filter_config": {
             **_off("login"),
+            **envoy_routes.anywhere(),
             "answer": {"@type": f"{TYPE}.extensions.filters.http.lua.v3.LuaPerRoute", "name": "health"},
             "health_rate": {
                 "@type": f"{TYPE}.extensions.filters.http.local_ratelimit.v3.LocalRateLimit",
@@ -137,7 +136,7 @@ def _routes() -> list[dict[str, Any]]:
         # A browser that knows the password would send it with a form on somebody else's page.
         _refuse(other_origin, 403, "Requests from other origins are refused."),
         {"match": {"path": "/"}, "redirect": {"path_redirect": "/app/explorer.html", "response_code": "FOUND"}},
-        _to_archive({"prefix": "/"}),
+        *envoy_routes.routes(readers=readers),
     ]
 
 
@@ -174,6 +173,7 @@ def _http_filters(site: Site, edge: Path) -> list[dict[str, Any]]:
                 credential=tls.sds(tls.ARCHIVE_CREDENTIAL, edge / "sds"),
             ),
         ),
+        *envoy_routes.session_filters(),
         typed("router", f"{http}.router.v3.Router", suppress_envoy_headers=True),
     ]
 
@@ -185,9 +185,15 @@ def _headers(values: dict[str, str]) -> list[dict[str, Any]]:
     ]
 
 
-def connection_manager(site: Site, edge: Path) -> dict[str, Any]:
-    """Give the network filter that speaks HTTP/1.1 and HTTP/2; `edge` is the folder of the edge's files."""
-    routes = _routes()
+def connection_manager(site: Site, edge: Path, *, readers: bool) -> dict[str, Any]:
+    """Give the network filter that speaks HTTP/1.1 and HTTP/2.
+
+    Parameters
+    ----------
+    edge : folder of the edge's files.
+    readers : whether there are processes that only read, beside the writers.
+    """
+    routes = _routes(readers=readers)
     local = {"name": "localhost", "domains": ["localhost", f"localhost:{site.edge.https_port}"], "routes": routes}
     named = {"name": "site", "domains": ["*"], "routes": routes, "response_headers_to_add": _headers(HSTS)}
     realm = {

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from orthweb.errors import SiteFileError
 from orthweb.render.endpoints import CHECK_MODALITY, FIRST_ARCHIVE, ArchiveProcess, Endpoints, IndexEndpoint, Role
 from orthweb.render.plugin import plugin_settings
 from orthweb.render.postgresql import DATABASE, ROLE
@@ -19,6 +20,13 @@ EDGE_USER = "edge"
 
 ENVIRONMENT = {"TCP_NODELAY": "1"}
 """DCMTK leaves Nagle's algorithm on unless told so: without this ingest is a third (measured)."""
+
+
+READ_ONLY_SINCE = (1, 12, 5)
+"""Orthanc that knows ``ReadOnly``; of an older one it is the edge that lets nothing but reading through to a reader."""
+
+MOST_CONNECTIONS = 400
+"""To the index from all processes together: each is a process of PostgreSQL with some 10 MB of its own."""
 
 
 @dataclass(frozen=True)
@@ -63,13 +71,31 @@ def processes(site: Site, build: OrthancBuild) -> list[tuple[str, Role]]:
     """Name every Orthanc of a site with its role, the writers first."""
     readers = site.archive.readers
     if readers is None:
-        readers = 0 if conflicts(build) else 0
+        readers = 1 if conflicts(build) else 0
     role: Role = "writer" if readers else "both"
     names = [
         (FIRST_ARCHIVE if number == 1 else f"{FIRST_ARCHIVE}-{number}", role)
         for number in range(1, site.archive.writers + 1)
     ]
     return names + [("reader" if number == 1 else f"reader-{number}", "reader") for number in range(1, readers + 1)]
+
+
+def connection_budget(site: Site, archives: Sequence[tuple[str, Role]], build: OrthancBuild) -> int:
+    """Give how many connections to the index all processes keep together.
+
+    Raises
+    ------
+    SiteFileError : more than PostgreSQL should have.
+    """
+    total = sum(connections(site, role, build) for _, role in archives)
+    if total > MOST_CONNECTIONS:
+        raise SiteFileError(
+            [
+                f"index.connections: {site.index.connections} for each of {len(archives)} processes are {total} "
+                f"connections, and the index takes {MOST_CONNECTIONS}: lower it, or archive.writers and archive.readers"
+            ]
+        )
+    return total
 
 
 def index_uri(process: ArchiveProcess, index: IndexEndpoint) -> str:
@@ -203,6 +229,7 @@ def configuration(site: Site, endpoints: Endpoints, process: ArchiveProcess, bui
         "SaveJobs": True,
         "JobsHistorySize": 100,
         "MetricsEnabled": True,
+        # Whose jobs are whose in the index: the same for ever, and no other process's.
         "DatabaseServerIdentifier": f"{site.name}-{process.name}",
         "PostgreSQL": {
             "EnableIndex": True,
@@ -210,6 +237,7 @@ def configuration(site: Site, endpoints: Endpoints, process: ArchiveProcess, bui
             "ConnectionUri": index_uri(process, endpoints.index),
             "Lock": len(endpoints.archives) == 1,
             "IndexConnectionsCount": connections(site, process.role, build),
+            **({} if conflicts(build) else {"TransactionMode": "ReadCommitted"}),
             # Together ten seconds: longer than PostgreSQL's restart, shorter than a sender's patience.
             "MaximumConnectionRetries": 10,
             "ConnectionRetryInterval": 1,
@@ -229,4 +257,6 @@ def configuration(site: Site, endpoints: Endpoints, process: ArchiveProcess, bui
         "PythonVerbose": False,
         "Gdcm": {"Enable": True, "Throttling": 4},
     }
+    if not process.writes and build.version >= READ_ONLY_SINCE:
+        config["ReadOnly"] = True
     return _json(config)

@@ -10,6 +10,9 @@ SUPERUSER = "postgres"
 RESERVED_CONNECTIONS = 12
 """Besides the archive's: checks, an administrator, autovacuum's own."""
 
+LEAST_CONNECTIONS = 100
+"""PostgreSQL's default: room for some more processes of the archive, so that adding one does not restart the index."""
+
 
 def _quoted(value: object) -> str:
     return "'" + str(value).replace("'", "''") + "'"
@@ -28,7 +31,7 @@ def postgresql_conf(index: IndexEndpoint, connections: int) -> str:
         # A list: the quotation marks keep a comma in the path from separating two.
         "unix_socket_directories": '"' + str(index.run).replace('"', '""') + '"',
         "unix_socket_permissions": "0700",
-        "max_connections": connections + RESERVED_CONNECTIONS,
+        "max_connections": max(LEAST_CONNECTIONS, connections + RESERVED_CONNECTIONS),
         "password_encryption": "scram-sha-256",
         "ssl": "on",
         "ssl_cert_file": tls / "index.pem",

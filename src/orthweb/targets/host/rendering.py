@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import configparser
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from cryptography import x509
@@ -12,7 +12,7 @@ from cryptography import x509
 from orthweb.access import CertificatePair
 from orthweb.errors import SiteFileError, UsageError
 from orthweb.pki import Pki
-from orthweb.render import envoy, envoy_tls, orthanc, postgresql
+from orthweb.render import envoy, envoy_replicas, envoy_tls, orthanc, postgresql
 from orthweb.render.endpoints import ArchiveProcess, Endpoints
 from orthweb.render.orthanc import OrthancBuild
 from orthweb.secrets import ADMIN_USER, Secrets, basic, htpasswd
@@ -170,7 +170,8 @@ def files(
     index, edge = state.index, state.edge
     keep_alive = 20.0 if build.version >= (1, 11) else OLD_KEEP_ALIVE
     bootstrap = envoy.bootstrap(site, endpoints, certificates=len(pki.edge), keep_alive=keep_alive)
-    connections = sum(orthanc.connections(site, process.role, build) for process in endpoints.archives)
+    archives = [(process.name, process.role) for process in endpoints.archives]
+    connections = orthanc.connection_budget(site, archives, build)
     if site.store.kind == "database":
         connections += len(endpoints.archives)
     conf = postgresql.postgresql_conf(endpoints.index, connections)
@@ -188,8 +189,20 @@ def files(
         edge_tls(site, pki, state),
         *_sds(pki, state, endpoints, secrets),
         File(edge / "htpasswd", htpasswd(ADMIN_USER, secrets.admin_password).encode(), "edge", "restart"),
+        *replicas(state, endpoints),
         File(edge / "envoy.json", bootstrap.encode(), "edge", "restart"),
     ]
+
+
+def replicas(state: StateFolder, endpoints: Endpoints, draining: Collection[str] = ()) -> list[File]:
+    """Give the files that tell the edge which processes the archive has; it takes a change up at once.
+
+    Parameters
+    ----------
+    draining : names of processes that get nothing new.
+    """
+    files = envoy_replicas.eds_files(endpoints, draining)
+    return [File(state.edge / "eds" / name, text.encode(), "edge", "none") for name, text in files.items()]
 
 
 def _archive(

@@ -43,7 +43,7 @@ def up(place: Place, report: Report) -> list[PlanItem]:
         place.check()
         running = place.running()
         if not running:
-            _clear_leftovers(place, report)
+            clear_leftovers(place, report)
         planning.check_edge_ports(place)
         run = _Run(running)
         with _undone(place, run, report):
@@ -79,7 +79,8 @@ def _halt(place: Place, run: _Run, report: Report, why: str) -> None:
         stop(place)
 
 
-def _clear_leftovers(place: Place, report: Report) -> None:
+def clear_leftovers(place: Place, report: Report) -> None:
+    """End processes of an earlier run whose supervisor is gone."""
     left = supervision.leftovers(place.state)
     if left:
         report(f"ending {len(left)} processes of an earlier run whose supervisor is gone")
@@ -100,7 +101,7 @@ def _make(place: Place, run: _Run, report: Report) -> list[PlanItem]:
     facts = replace(facts, ports=ports.as_facts(layout.ports))
     folder.write_facts(place.state, facts)
     _folders(place, users, layout)
-    facts = _store(place, users, facts)
+    facts = _store(place, facts)
     digest = hashlib.sha256(kept.index_password.encode()).hexdigest()
     if digest != facts.index_password and database.is_complete(place.data):
         _halt(place, run, report, "the index gets a new password")
@@ -137,6 +138,7 @@ def _folders(place: Place, users: accounts.Accounts, layout: Layout) -> None:
         ),
         (state.edge, users.edge),
         (state.edge / "sds", users.edge),
+        (state.edge / "eds", users.edge),
         (state.edge / "tls", users.edge),
     ):
         readable(path, account)
@@ -149,12 +151,27 @@ def _folders(place: Place, users: accounts.Accounts, layout: Layout) -> None:
         folder.folder(path, 0o700, *accounts.ids(account))
 
 
-def _store(place: Place, users: accounts.Accounts, facts: folder.Facts) -> folder.Facts:
+def _store(place: Place, facts: folder.Facts) -> folder.Facts:
     """Make the store's folder and claim it for this site."""
     if place.site.store.kind != "filesystem":
         facts = replace(facts, store_kind=place.site.store.kind)
         folder.write_facts(place.state, facts)
         return facts
+    make_store(place, facts)
+    outside = place.site.store.path is not None
+    facts = replace(facts, store=str(place.store) if outside else "", store_kind="filesystem")
+    folder.write_facts(place.state, facts)
+    return facts
+
+
+def make_store(place: Place, facts: folder.Facts) -> None:
+    """Make the store's folder and claim it for this site, without noting that the images are there.
+
+    Raises
+    ------
+    UsageError : it cannot be made, or the archive's user cannot reach it.
+    """
+    users = accounts.find()
     outside = place.site.store.path is not None
     key = "store.path: " if outside else ""
     try:
@@ -170,9 +187,6 @@ def _store(place: Place, users: accounts.Accounts, facts: folder.Facts) -> folde
             f"{key}{place.store}: the user {users.archive.user} cannot pass the folders above it",
             "chmod o+x those folders, or choose another place",
         )
-    facts = replace(facts, store=str(place.store) if outside else "", store_kind="filesystem")
-    folder.write_facts(place.state, facts)
-    return facts
 
 
 def _index(

@@ -97,6 +97,7 @@ class Place:
                 "put each site file into a folder of its own",
             )
         rendering.modality_authorities(self.site)
+        orthanc.connection_budget(self.site, self.archives, self.programs.orthanc)
         self._check_store(facts)
 
     def _check_store(self, facts: folder.Facts) -> None:
