@@ -1,0 +1,1 @@
+"""What an Orthanc can do: discovered from its version and plugins, never assumed, and rendered accordingly."""
