@@ -8,12 +8,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orthweb import pki, secrets
-from orthweb.errors import NotRunningError, SiteFileError, UsageError
-from orthweb.render import orthanc
-from orthweb.render.endpoints import ArchiveProcess, EdgeEndpoint, Endpoints, IndexEndpoint, Role
-from orthweb.targets.host import accounts, folder, machine, rendering, store
+from orthweb import secrets
+from orthweb.errors import NotRunningError
+from orthweb.render.endpoints import ArchiveProcess, EdgeEndpoint, Endpoints, IndexEndpoint
+from orthweb.render.orthanc import OrthancBuild
+from orthweb.targets.host import accounts, folder, machine, rendering
 from orthweb.targets.host.deployment import Bundle, File
+from orthweb.targets.host.place import SitePlace
 from orthweb.targets.local import ports, programs, services, supervision
 from orthweb.targets.local.supervision import Supervisor
 
@@ -30,96 +31,26 @@ class Layout:
     endpoints: Endpoints
 
 
-class Place:
-    """Where the site of one site file lies on this machine.
-
-    Parameters
-    ----------
-    site : what the site file says.
-    base : folder of the site file, absolute.
-    file_name : name of the site file in it.
-    """
+class Place(SitePlace):
+    """Where the site of one site file lies on this machine, as processes."""
 
     def __init__(self, site: Site, base: Path, file_name: str = "site.toml") -> None:
-        self.site = site
-        self.base = base
-        self.file_name = file_name
-        self.state = folder.locate(base)
-        self.run = folder.run_folder(self.state)
+        super().__init__(site, base, file_name)
         self.supervisor = Supervisor(self.run / "supervisor.sock")
-
-    @property
-    def store(self) -> Path:
-        """Folder of the DICOM files."""
-        return self.base / self.site.store.path if self.site.store.path else self.state.store
-
-    @property
-    def data(self) -> Path:
-        """PostgreSQL's data directory."""
-        return self.state.index / "data"
-
-    @property
-    def pki(self) -> pki.Pki:
-        """The masters of all certificates."""
-        return pki.paths(self.state.pki, self.site, self.base)
 
     @cached_property
     def programs(self) -> programs.Programs:
         """What is installed here, fit for the index that exists."""
         return programs.find(programs.index_major(self.data))
 
-    @cached_property
-    def archives(self) -> list[tuple[str, Role]]:
-        """Name and role of every Orthanc, the writers first."""
-        return orthanc.processes(self.site, self.programs.orthanc)
-
     @property
-    def services(self) -> tuple[str, ...]:
-        """Name the services in the order in which they start."""
-        return ("index", *(name for name, _ in self.archives), "edge")
+    def build(self) -> OrthancBuild:
+        """The Orthanc of this machine."""
+        return self.programs.orthanc
 
     def running(self) -> bool:
         """Tell whether the site's supervisor answers."""
         return self.supervisor.pid() is not None
-
-    def check(self) -> None:
-        """Refuse what makes no sense on this machine, before anything is changed.
-
-        Raises
-        ------
-        UsageError, SiteFileError : names the key or the folder.
-        """
-        folder.inspect(self.state.root)
-        facts = folder.read_facts(self.state)
-        if facts.site_file not in ("", self.file_name):
-            raise UsageError(
-                f"{self.base}: holds the site of {facts.site_file}, and {self.file_name} was given",
-                "put each site file into a folder of its own",
-            )
-        rendering.modality_authorities(self.site)
-        orthanc.connection_budget(self.site, self.archives, self.programs.orthanc)
-        self._check_store(facts)
-
-    def _check_store(self, facts: folder.Facts) -> None:
-        kind = self.site.store.kind
-        known = facts.store_kind or ("filesystem" if facts.site else "")
-        kept = Path(facts.store) if facts.store else self.state.store
-        if known not in ("", kind) and not (known == "filesystem" and not store.holds_files(kept)):
-            raise SiteFileError(
-                [
-                    f"store.kind: is {kind}, and this site's images are in the store {known}: "
-                    f"`orthweb store migrate --to {kind}` moves them"
-                ]
-            )
-        if kind == "s3":
-            rendering.s3_files(self.site.s3)
-        if kind != "filesystem":
-            return
-        if self.site.store.path is not None:
-            inside = str(self.state.store) if store.holds_files(self.state.store) else ""
-            store.check(self.store, facts.site, facts.store or inside)
-        elif facts.store:
-            raise SiteFileError([f"store.path: is gone; this site's files are in {facts.store}: set it again"])
 
     def layout(self) -> Layout:
         """Choose programs and internal ports."""
