@@ -32,6 +32,8 @@ MODULES = (
     "trust",
     "certificates",
     "dicom",
+    "store",
+    "image",
     "down",
     "destroy",
 )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from orthweb.errors import OrthwebError, UsageError
 from orthweb.store.attachment import Backend
@@ -34,6 +34,7 @@ class Stored:
     folder: Path
 
 
+@runtime_checkable
 class StoreHost(Protocol):
     """What a target must do so that the store of its site can be looked at and moved."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,12 +15,13 @@ from orthweb.state import FOLDER_NAME, StateFolder
 from orthweb.targets.base import PlanItem, Report, SiteStatus, quiet
 from orthweb.targets.host import accounts, folder, store
 from orthweb.targets.host.deployment import Bundle, changed
-from orthweb.targets.local import bringup, inspection, planning
+from orthweb.targets.local import bringup, inspection, moving, planning
 from orthweb.targets.local.place import Place
 
 if TYPE_CHECKING:
     from orthweb.checks.facts import HostFacts
     from orthweb.site import Site
+    from orthweb.store.site import Kind, Stored
 
 
 class LocalTarget:
@@ -128,6 +130,22 @@ class LocalTarget:
     def host_facts(self) -> HostFacts:
         """Give what only the host knows, for the checks."""
         return inspection.host_facts(self.place)
+
+    def stored(self) -> Stored:
+        """Say where the images are, whatever the site file says by now."""
+        return moving.stored(self.place)
+
+    def prepare_store(self) -> Path:
+        """Make and claim the folder that the site file names for the store; give it."""
+        return moving.prepare(self.place)
+
+    def quiesced(self, report: Report = quiet) -> AbstractContextManager[None]:
+        """Let nothing but the index run while a block does; when it fails the site goes on as it was."""
+        return moving.quiesced(self.place, report)
+
+    def remember_store(self, kind: Kind) -> None:
+        """Note that the images are in a store of this kind now."""
+        moving.remember(self.place, kind)
 
     def log_files(self) -> Mapping[str, Path]:
         """Name the logs by service."""
