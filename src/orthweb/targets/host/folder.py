@@ -53,6 +53,9 @@ class Facts:
     store : the folder of the DICOM files that was claimed for this site, when it lies outside the state folder.
     store_kind : where this site's images are: filesystem, s3 or database.
     index_password : SHA-256 of the password that the index has (a random one of 142 bits).
+    target : what the site was brought up on last.
+    network : IPv4 network of the site's containers.
+    containers : whether there may be containers of the site.
     """
 
     ports: dict[str, int] = field(default_factory=dict)
@@ -61,6 +64,9 @@ class Facts:
     store: str = ""
     store_kind: str = ""
     index_password: str = ""
+    target: str = ""
+    network: str = ""
+    containers: bool = False
 
 
 def locate(base: Path) -> StateFolder:
@@ -195,6 +201,10 @@ def read_facts(state: StateFolder) -> Facts:
             store=str(data.get("store", "")),
             store_kind=str(data.get("store_kind", "")),
             index_password=str(data.get("index_password", "")),
+            # Before it was noted there was one target.
+            target=str(data.get("target", "local")),
+            network=str(data.get("network", "")),
+            containers=bool(data.get("containers", False)),
         )
     except FileNotFoundError:
         return Facts(site=_identity(state))

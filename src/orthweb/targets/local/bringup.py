@@ -98,7 +98,7 @@ def _make(place: Place, run: _Run, report: Report) -> list[PlanItem]:
     layout = place.layout()
     facts = folder.read_facts(place.state)
     facts = replace(facts, site=facts.site or uuid.uuid4().hex, site_file=place.file_name)
-    facts = replace(facts, ports=ports.as_facts(layout.ports))
+    facts = replace(facts, ports=ports.as_facts(layout.ports), target="local")
     folder.write_facts(place.state, facts)
     _folders(place, users, layout)
     facts = _store(place, facts)
