@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from orthweb.store.attachment import CHUNK, UUID, Attachment, ObjectMissingError, Source, StoredObject, StoreError
+from orthweb.targets.host.store import HARMLESS, MARK
 
 _HEX = re.compile("[0-9a-f]{2}")
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -55,7 +56,7 @@ class FilesystemStore:
             for entry in entries:
                 if names.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False):
                     found.append(entry.name)
-                else:
+                elif entry.name not in HARMLESS | {MARK}:
                     self.foreign += 1
         return sorted(found)
 
