@@ -56,10 +56,3 @@ def _problems(site: Site, build: OrthancBuild, where: str) -> Iterator[str]:
             f'store.kind: "s3": the Orthanc {where} has neither the plugin Python nor AwsS3Storage; choose filesystem '
             "or database, or an image that has one"
         )
-    index = build.plugin("PostgreSQLIndex")
-    connections = site.index.connections
-    if index is not None and build.transaction_mode is None and connections is not None and connections > 50:
-        yield (
-            f"index.connections: {connections}: {index} runs every transaction SERIALIZABLE, and so many connections "
-            "do nothing but conflict; choose up to 50, or PostgreSQLIndex 6.0 or newer"
-        )
