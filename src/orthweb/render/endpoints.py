@@ -136,6 +136,7 @@ class Endpoints:
     egress : for each modality that speaks TLS, the edge's port on which the archive reaches it.
     check_aet : AE title of the validation suite: random, because it may do everything.
     check_host, check_port : where its storage SCP listens while it runs, as the edge sees it.
+    check_name : the name or address in its certificate, where that is another than `check_host`.
     libraries : folder of the Python packages that `plugin/` needs beside the standard library.
     one_host : whether all parts share a network: then Orthanc refuses callers of other hosts.
     """
@@ -147,6 +148,7 @@ class Endpoints:
     check_aet: str
     check_host: str = "127.0.0.1"
     check_port: int = 0
+    check_name: str | None = None
     egress: Mapping[str, int] = field(default_factory=dict)
     libraries: Path = Path("/usr/lib/orthweb/libraries")
     one_host: bool = True

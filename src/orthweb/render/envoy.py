@@ -136,7 +136,8 @@ def _egress(site: Site, endpoints: Endpoints) -> tuple[list[dict[str, Any]], lis
             }
         )
         own = tls.sds(tls.EGRESS, edge / "sds")
-        socket = tls.modality_client(host, ca, address=is_address(host), certificate=own)
+        named = endpoints.check_name or host if name == CHECK_MODALITY else host
+        socket = tls.modality_client(named, ca, address=is_address(named), certificate=own)
         clusters.append(_modality(cluster, host, port, transport_socket=socket))
     return listeners, clusters
 
