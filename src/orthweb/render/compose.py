@@ -1,0 +1,197 @@
+"""The Compose file: a site's containers, each with as little as it needs, and no secret.
+
+The keys are those of the Compose specification that docker-compose 1.29 knows too, in its older spelling where there
+are two (``mem_limit``, not ``deploy``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Address, ip_address
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+SITE_LABEL = "org.orthweb.site"
+"""Label of all that belongs to a site: its identity."""
+
+SERVICE_LABEL = "org.orthweb.service"
+
+LOG_SIZE, LOG_FILES = "20m", 5
+"""Each container's log: so much, so often, then the oldest goes."""
+
+PIDS = 2048
+"""Most processes and threads of one container: far more than Orthanc with all its threads has."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """A private network.
+
+    Parameters
+    ----------
+    internal : whether nothing in it can reach, or be reached from, any other network.
+    """
+
+    name: str
+    subnet: IPv4Network
+    internal: bool
+
+
+@dataclass(frozen=True)
+class Mount:
+    """A folder or file of this machine that a container sees."""
+
+    source: Path
+    target: Path
+    writable: bool = False
+
+
+@dataclass(frozen=True)
+class Published:
+    """A port of a container that this machine opens to others, at one of its addresses."""
+
+    address: str
+    port: int
+    inside: int
+
+    def __str__(self) -> str:
+        """Give it as Compose's short syntax has it, which alone has room for an address everywhere."""
+        host = f"[{self.address}]" if isinstance(ip_address(self.address), IPv6Address) else self.address
+        return f"{host}:{self.port}:{self.inside}/tcp"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a container may take of this machine: bytes of memory and processor cores; None for no limit."""
+
+    memory: int | None = None
+    cpus: int | None = None
+
+
+@dataclass(frozen=True)
+class Container:
+    """One service.
+
+    Parameters
+    ----------
+    name : index, archive, archive-2, reader, edge.
+    user : ids of user and group.
+    networks : names, each with the container's address there; the first leads outside.
+    sockets : whether ``/run/orthweb`` is a file system in memory; else one of the mounts is.
+    after : services that must be healthy first.
+    stop_signal : what asks it to end in order, and how many seconds that may take.
+    shared_memory : bytes of ``/dev/shm``.
+    """
+
+    name: str
+    image: str
+    command: Sequence[str]
+    user: tuple[int, int]
+    networks: Mapping[str, str]
+    mounts: Sequence[Mount]
+    stop_signal: str
+    stop_seconds: int
+    sockets: bool = True
+    published: Sequence[Published] = ()
+    limits: Limits = Limits()
+    after: Sequence[str] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    shared_memory: int | None = None
+
+
+@dataclass(frozen=True)
+class Stack:
+    """All containers of a site.
+
+    Parameters
+    ----------
+    project : prefix of the names that the engine shows.
+    site : the site's identity.
+    """
+
+    project: str
+    site: str
+    networks: Sequence[Network]
+    containers: Sequence[Container]
+
+    def container_name(self, service: str) -> str:
+        """Give the name that the engine knows a service's container by."""
+        return container_name(self.project, service)
+
+
+def container_name(project: str, service: str) -> str:
+    """Give the name that the engine knows a service's container by."""
+    return f"{project}-{service}"
+
+
+def _dollars(text: str) -> str:
+    """Keep Compose from replacing what looks like a variable."""
+    return text.replace("$", "$$")
+
+
+def _service(stack: Stack, container: Container) -> dict[str, Any]:
+    user, group = container.user
+    temporary = [f"/tmp:uid={user},gid={group},mode=0700,size=256m"]  # noqa: S108  its own, in memory
+    if container.sockets:
+        temporary.append(f"/run/orthweb:uid={user},gid={group},mode=0700,size=1m")
+    # The network that leads outside comes first: its gateway becomes the container's way out.
+    networks = {
+        name: {"ipv4_address": address, "priority": 1000 - 100 * number}
+        for number, (name, address) in enumerate(container.networks.items())
+    }
+    values: dict[str, Any] = {
+        "image": container.image,
+        "container_name": stack.container_name(container.name),
+        "hostname": container.name,
+        "labels": {SITE_LABEL: stack.site, SERVICE_LABEL: container.name},
+        "command": [_dollars(word) for word in container.command],
+        "user": f"{user}:{group}",
+        "environment": {name: _dollars(value) for name, value in container.environment.items()},
+        "depends_on": {name: {"condition": "service_healthy"} for name in container.after},
+        "networks": networks,
+        "ports": [str(port) for port in container.published],
+        "volumes": [
+            {
+                "type": "bind",
+                "source": _dollars(str(mount.source)),
+                "target": str(mount.target),
+                "read_only": not mount.writable,
+            }
+            for mount in container.mounts
+        ],
+        "tmpfs": temporary,
+        "read_only": True,
+        "cap_drop": ["ALL"],
+        "security_opt": ["no-new-privileges:true"],
+        "pids_limit": PIDS,
+        "mem_limit": container.limits.memory,
+        # Without this a container may take as much again of swap.
+        "memswap_limit": container.limits.memory,
+        "cpus": container.limits.cpus,
+        "shm_size": container.shared_memory,
+        "restart": "unless-stopped",
+        "stop_signal": container.stop_signal,
+        "stop_grace_period": f"{container.stop_seconds}s",
+        "logging": {"driver": "json-file", "options": {"max-size": LOG_SIZE, "max-file": str(LOG_FILES)}},
+    }
+    return {key: value for key, value in values.items() if value not in (None, {}, [])}
+
+
+def compose(stack: Stack) -> str:
+    """Give the Compose file (YAML)."""
+    document = {
+        "services": {container.name: _service(stack, container) for container in stack.containers},
+        "networks": {
+            network.name: {
+                "name": f"{stack.project}-{network.name}",
+                "internal": network.internal,
+                "labels": {SITE_LABEL: stack.site},
+                "ipam": {"config": [{"subnet": str(network.subnet), "gateway": str(network.subnet[1])}]},
+            }
+            for network in stack.networks
+        },
+    }
+    return yaml.safe_dump(document, sort_keys=False, width=120, allow_unicode=True)

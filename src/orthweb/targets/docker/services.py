@@ -1,0 +1,222 @@
+"""The containers of a site: what each runs, sees, may use and is reached by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orthweb.render import orthanc
+from orthweb.render.compose import Container, Limits, Mount, Network, Published, Stack
+from orthweb.render.endpoints import ArchiveProcess, EdgeEndpoint, Endpoints, IndexEndpoint, Role
+from orthweb.state import StateFolder
+from orthweb.targets.docker.network import Addresses
+
+if TYPE_CHECKING:
+    from orthweb.site import Site
+
+CONFIGURATION = Path("/etc/orthweb")
+"""Where a container sees its own rendered files, which it cannot change."""
+
+DATA = Path("/var/lib/orthweb")
+"""Where it sees what it keeps."""
+
+SOCKETS = Path("/run/orthweb")
+
+HTTPS, DICOM, HTTP, ARCHIVE_DICOM, POSTGRESQL = 8443, 11112, 8042, 4242, 5432
+"""Ports inside: of the edge (HTTPS and DICOM TLS), of each Orthanc, and of the index."""
+
+EGRESS_FIRST = 20000
+"""The edge's ports on which the archive reaches modalities begin here."""
+
+SHARED_MEMORY = 256 * 1024**2
+"""Bytes of ``/dev/shm`` for PostgreSQL, whose parallel queries share memory there."""
+
+
+def endpoints(
+    site: Site,
+    archives: Sequence[tuple[str, Role]],
+    addresses: Addresses,
+    egress: Sequence[str],
+    check_aet: str,
+    check_port: int,
+) -> Endpoints:
+    """Give the endpoints as the containers see them; each service has its own file system.
+
+    Parameters
+    ----------
+    archives : name and role of every Orthanc.
+    egress : modalities that the archive reaches through the edge.
+    check_port : where the validation suite's storage SCP listens on this machine.
+    """
+    return Endpoints(
+        archives=tuple(
+            ArchiveProcess(
+                name,
+                role,
+                CONFIGURATION,
+                DATA / "work",
+                addresses.in_middle(name),
+                HTTP,
+                None if role == "reader" else ARCHIVE_DICOM,
+            )
+            for name, role in archives
+        ),
+        index=IndexEndpoint(
+            CONFIGURATION,
+            DATA / "index",
+            SOCKETS,
+            POSTGRESQL,
+            listen=addresses.in_back("index"),
+            host="index",
+            address=addresses.in_back("index"),
+            clients=(str(addresses.back),),
+        ),
+        edge=EdgeEndpoint(
+            CONFIGURATION,
+            SOCKETS / "admin.sock",
+            ("0.0.0.0",),  # noqa: S104  of its own network; this machine publishes it where the site file says
+            HTTPS,
+            DICOM,
+            inside=addresses.in_middle("edge"),
+            host=addresses.in_middle("edge"),
+        ),
+        store=DATA / "store",
+        check_aet=check_aet,
+        check_host=addresses.gateway,
+        check_name="127.0.0.1",
+        check_port=check_port,
+        egress={name: EGRESS_FIRST + number for number, name in enumerate(egress)},
+        one_host=False,
+    )
+
+
+def reaches_out(site: Site) -> bool:
+    """Tell whether the archive itself has to reach what lies outside: a bucket, or modalities without TLS."""
+    return site.store.kind == "s3" or any(not peer.tls for peer in site.modalities.values())
+
+
+def stack(
+    site: Site,
+    found: Endpoints,
+    state: StateFolder,
+    *,
+    identity: str,
+    project: str,
+    addresses: Addresses,
+    images: dict[str, str],
+    users: dict[str, tuple[int, int]],
+    data: Path,
+    store: Path,
+    sockets: Path,
+    orthanc_program: Path,
+    workers: int,
+) -> Stack:
+    """Give a site's containers and networks.
+
+    Parameters
+    ----------
+    images, users : by role: index, archive, edge; users are ids of user and group.
+    data, store, sockets : of the index, the archive and the edge, on this machine.
+    workers : the number of Envoy's threads.
+    """
+    out = reaches_out(site)
+    names = [process.name for process in found.archives]
+    networks = (
+        Network("front", addresses.front, internal=False),
+        Network("middle", addresses.middle, internal=not out),
+        Network("back", addresses.back, internal=True),
+    )
+    limits = site.docker
+    index = Container(
+        name="index",
+        image=images["index"],
+        command=("postgres", "-D", str(found.index.data), "-c", f"config_file={found.index.folder}/postgresql.conf"),
+        user=users["index"],
+        networks={"back": addresses.in_back("index")},
+        mounts=(
+            Mount(state.index, CONFIGURATION),
+            # PostgreSQL wants to know its user's name, whoever that is.
+            Mount(state.index / "passwd", Path("/etc/passwd")),
+            Mount(data, found.index.data, writable=True),
+        ),
+        stop_signal="SIGINT",
+        stop_seconds=60,
+        limits=Limits(limits.index_memory, limits.index_cpus),
+        shared_memory=SHARED_MEMORY,
+    )
+    edge = Container(
+        name="edge",
+        image=images["edge"],
+        command=(
+            *("envoy", "-c", f"{found.edge.folder}/envoy.json"),
+            *("--disable-hot-restart", "--concurrency", str(workers), "--log-level", "warning"),
+            # Envoy would hold its access log back for ten seconds: too long to watch it, and lost in a crash.
+            *("--file-flush-interval-msec", "1000"),
+        ),
+        user=users["edge"],
+        networks={"front": addresses.in_front("edge"), "middle": addresses.in_middle("edge")},
+        mounts=(Mount(state.edge, CONFIGURATION), Mount(sockets, SOCKETS, writable=True)),
+        # Its own socket folder is one of this machine's, so that replicas can be drained.
+        sockets=False,
+        published=[
+            Published(str(address), port, inside)
+            for address in site.edge.listen
+            for port, inside in ((site.edge.https_port, HTTPS), (site.edge.dicom_port, DICOM))
+        ],
+        stop_signal="SIGTERM",
+        stop_seconds=3,
+        limits=Limits(limits.edge_memory, limits.edge_cpus),
+        after=names,
+    )
+    archives = [
+        _archive(site, process, state, out, addresses, images["archive"], users["archive"], store, orthanc_program)
+        for process in found.archives
+    ]
+    return Stack(project, identity, networks, (index, *archives, edge))
+
+
+def _archive(
+    site: Site,
+    process: ArchiveProcess,
+    state: StateFolder,
+    out: bool,
+    addresses: Addresses,
+    image: str,
+    user: tuple[int, int],
+    store: Path,
+    program: Path,
+) -> Container:
+    own = state.service(process.name)
+    mounts = [Mount(own, CONFIGURATION), Mount(own / "work", process.work, writable=True)]
+    if site.store.kind == "filesystem":
+        mounts.append(Mount(store, DATA / "store", writable=True))
+    if site.store.kind == "s3":
+        mounts.append(Mount(own / "cache", process.cache, writable=True))
+    middle, back = ("middle", addresses.in_middle(process.name)), ("back", addresses.in_back(process.name))
+    return Container(
+        name=process.name,
+        image=image,
+        command=(str(program), str(process.configuration)),
+        user=user,
+        networks=dict((middle, back) if out else (back, middle)),
+        mounts=mounts,
+        stop_signal="SIGTERM",
+        stop_seconds=10,
+        limits=Limits(site.docker.archive_memory, site.docker.archive_cpus),
+        after=("index",),
+        environment=orthanc.ENVIRONMENT,
+    )
+
+
+def unreachable_modalities(site: Site) -> list[str]:
+    """Name the modalities whose host is the loopback address, which in a container is the container itself."""
+
+    def is_loopback(host: str) -> bool:
+        try:
+            return IPv4Address(host).is_loopback
+        except ValueError:
+            return host in ("localhost", "::1")
+
+    return [name for name, peer in site.modalities.items() if is_loopback(peer.host)]
