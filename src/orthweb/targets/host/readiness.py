@@ -6,7 +6,10 @@ import httpx
 
 from orthweb.access import SiteAccess
 from orthweb.errors import OrthwebError
-from orthweb.render.endpoints import CHECK_MODALITY
+from orthweb.pki import Pki
+from orthweb.render.endpoints import CHECK_MODALITY, ArchiveProcess
+from orthweb.render.orthanc import EDGE_USER
+from orthweb.secrets import Secrets
 from orthweb.verification import client_context
 
 
@@ -21,19 +24,56 @@ def ready(access: SiteAccess, timeout: float = 3.0) -> str | None:
 
     context = client_context(access.ca)
     login = httpx.BasicAuth(access.credentials.user, access.credentials.password)
+    known = access.move_destination.aet if access.move_destination else None
     try:
         with httpx.Client(base_url=access.url, verify=context, auth=login, timeout=timeout, trust_env=False) as client:
-            statistics = client.get("/statistics")
-            if statistics.status_code != 200:
-                return f"the archive's statistics answer {statistics.status_code}"
-            check = client.get(f"/modalities/{CHECK_MODALITY}/configuration")
-            known = access.move_destination.aet if access.move_destination else None
-            if check.status_code != 200 or check.json().get("AET") != known:
-                return "another archive answers on this site's internal port"
+            problem = _ours(client, known)
+            if problem is not None:
+                return problem
     except (httpx.HTTPError, ValueError) as error:
         return f"HTTPS on port {access.https_port}: {str(error) or type(error).__name__}"
     try:
         echo(Peer.of_site(access, known or "ORTHWEB", Timeouts(timeout, timeout, timeout)))
     except OrthwebError as error:
         return str(error)
+    return None
+
+
+def process_ready(process: ArchiveProcess, aet: str, secrets: Secrets, pki: Pki, timeout: float = 3.0) -> str | None:
+    """Ask one Orthanc itself, as the edge does; None when it answers, else what is wrong.
+
+    Parameters
+    ----------
+    aet : AE title of the archive.
+    pki : masters of the certificates: the edge's own is shown.
+    """
+    from orthweb.dicom.echo import echo
+    from orthweb.dicom.peer import Peer, Timeouts, TlsOptions
+
+    login = httpx.BasicAuth(EDGE_USER, secrets.archive_password)
+    url = f"http://{process.host}:{process.http}"
+    try:
+        with httpx.Client(base_url=url, auth=login, timeout=timeout, trust_env=False) as client:
+            problem = _ours(client, secrets.check_aet)
+    except (httpx.HTTPError, ValueError) as error:
+        return f"HTTP: {str(error) or type(error).__name__}"
+    if problem is not None or process.dicom is None:
+        return problem
+    tls = TlsOptions(pki.internal_ca.certificate, pki.edge_internal, "archive")
+    waits = Timeouts(timeout, timeout, timeout)
+    try:
+        echo(Peer(aet, process.host, process.dicom, tls, secrets.check_aet, waits))
+    except OrthwebError as error:
+        return str(error)
+    return None
+
+
+def _ours(client: httpx.Client, known: str | None) -> str | None:
+    """Ask for what only our archive knows, with its index behind it."""
+    statistics = client.get("/statistics")
+    if statistics.status_code != 200:
+        return f"the archive's statistics answer {statistics.status_code}"
+    check = client.get(f"/modalities/{CHECK_MODALITY}/configuration")
+    if check.status_code != 200 or check.json().get("AET") != known:
+        return "another archive answers on this site's internal port"
     return None

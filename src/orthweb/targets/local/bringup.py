@@ -17,12 +17,10 @@ from orthweb.targets.base import PlanItem, Report, quiet
 from orthweb.targets.host import accounts, folder, libraries, rendering, store
 from orthweb.targets.host.deployment import Bundle, File, changed, readable
 from orthweb.targets.host.readiness import ready
-from orthweb.targets.local import database, inspection, planning, ports, supervision
+from orthweb.targets.local import database, inspection, planning, ports, replicas, supervision
 from orthweb.targets.local.place import Layout, Place
 
 READY_SECONDS = 90.0
-RETRY_SECONDS = 15.0
-"""How long a service may fail to start again and again before `up` gives up."""
 
 
 def up(place: Place, report: Report) -> list[PlanItem]:
@@ -112,12 +110,13 @@ def _make(place: Place, run: _Run, report: Report) -> list[PlanItem]:
         libraries.deliver(layout.endpoints.libraries)
     differing = changed(place.files(layout, users), users)
     done += planning.files(place, differing)
-    for item in differing:
-        item.put(users.of(item.service))
-    if any(item.service == "supervisor" for item in differing):
+    if planning.services_changed(differing):
         _halt(place, run, report, "the services themselves changed")
     if run.running:
-        return done + apply(place, differing, report)
+        return done + apply(place, layout, differing, users, report)
+    for item in differing:
+        item.put(users.of(item.service))
+    replicas.forget(place)
     report("starting the services")
     supervision.launch(place.state.root / "supervisord.conf", place.state.logs / "supervisor.log")
     for name in place.services:
@@ -136,6 +135,7 @@ def _folders(place: Place, users: accounts.Accounts, layout: Layout) -> None:
             for process in endpoints.archives
             for path in rendering.archive_folders(place.site, process.folder)
         ),
+        *(((state.plugins, users.archive),) if place.libraries else ()),
         (state.edge, users.edge),
         (state.edge / "sds", users.edge),
         (state.edge / "eds", users.edge),
@@ -216,25 +216,43 @@ def _deliver_envoy(place: Place) -> None:
     part.replace(binary)
 
 
-def apply(place: Place, differing: Sequence[File | Bundle], report: Report) -> list[PlanItem]:
-    """Let running services take up changed files: a reload where that does, a restart where it must be."""
-    done = []
+def apply(
+    place: Place, layout: Layout, differing: Sequence[File | Bundle], users: accounts.Accounts, report: Report
+) -> list[PlanItem]:
+    """Put changed files in place and let running services take them up: a reload where that does, else a restart.
+
+    Orthanc processes are restarted one by one, each when it has nothing to do; where the edge or the index must be
+    restarted too, which ends every connection, all are restarted together.
+    """
     wanted = planning.restarts(place, differing)
-    idle = [name for name, _ in place.archives if name not in wanted and planning.wants(differing, "idle", name)]
+    done = planning.comings_and_goings(place)
+    states = place.supervisor.services()
+    idle = [name for name in states if name not in wanted and planning.wants(differing, "idle", name)]
     if idle and inspection.open_associations(place.run / "edge" / "admin.sock"):
         why = "its internal certificate is used from its next start: an association is open now"
         done += [PlanItem("warn", name, why) for name in idle]
     else:
         wanted |= dict.fromkeys(idle, "a new internal certificate")
-    if planning.wants(differing, "reload", "index") and "index" not in wanted:
-        place.supervisor.signal("index", signal.SIGHUP)
-    if wanted:
+    done += [PlanItem("restart", name, why) for name, why in wanted.items()]
+    together = bool(wanted.keys() & {"index", "edge"})
+    rolled = [] if together else [name for name in wanted if states.get(name, {}).get("statename") == "RUNNING"]
+    if replicas.leaving(place):
+        replicas.retire(place, layout, users, report)
+    if together:
         report(f"restarting {', '.join(wanted)}")
         # Orthanc does not end while an association is open, however long nothing is said: the edge has to end them.
-        place.supervisor.stop(*dict.fromkeys(("edge", *wanted)) if wanted.keys() - {"index", "edge"} else wanted)
-        done += [PlanItem("restart", name, why) for name, why in wanted.items()]
+        known = [name for name in wanted if name in states]
+        place.supervisor.stop(*dict.fromkeys(("edge", *known)) if wanted.keys() - {"index", "edge"} else known)
+    for item in differing:
+        if item.service not in rolled:
+            item.put(users.of(item.service))
+    place.supervisor.update()
+    replicas.forget(place)
+    if planning.wants(differing, "reload", "index") and "index" not in wanted:
+        place.supervisor.signal("index", signal.SIGHUP)
     for name in place.services:
         place.supervisor.start(name)
+    replicas.roll(place, layout, rolled, differing, users, report)
     return done
 
 
@@ -253,11 +271,12 @@ def wait(place: Place, report: Report) -> None:
         states = place.supervisor.services()
         for name in place.services:
             state = str(states[name]["statename"])
-            if state == "FATAL" or (state == "BACKOFF" and waited > RETRY_SECONDS):
+            if state == "FATAL" or (state == "BACKOFF" and waited > replicas.RETRY_SECONDS):
                 _give_up(place, name, f"{name} does not start")
         if waited > READY_SECONDS:
             _give_up(place, "archive", f"the site does not answer: {problem}")
         time.sleep(0.05)
+    replicas.await_all(place)
 
 
 def _give_up(place: Place, name: str, message: str) -> None:

@@ -11,7 +11,7 @@ from orthweb.sitefile import check_ports
 from orthweb.targets.base import PlanItem
 from orthweb.targets.host import accounts, folder, machine
 from orthweb.targets.host.deployment import Bundle, Effect, File, changed
-from orthweb.targets.local import database, inspection
+from orthweb.targets.local import database, inspection, replicas
 from orthweb.targets.local.place import Layout, Place
 
 Item = File | Bundle
@@ -105,18 +105,44 @@ def _files(place: Place, layout: Layout, running: bool) -> list[PlanItem]:
     differing = changed(place.files(layout, users), users)
     items = files(place, differing)
     if running:
+        items += comings_and_goings(place)
         items += [PlanItem("restart", name, why) for name, why in restarts(place, differing).items()]
     return items
+
+
+def comings_and_goings(place: Place) -> list[PlanItem]:
+    """Name the processes that a running site gets, and those that it loses."""
+    known = place.supervisor.services()
+    why = "is no longer part of the site: it finishes what it is at, and ends"
+    return [PlanItem("start", name, "not running") for name in place.services if name not in known] + [
+        PlanItem("change", name, why) for name in replicas.leaving(place)
+    ]
+
+
+def services_changed(differing: Sequence[Item]) -> bool:
+    """Tell whether the services themselves changed, in more than which Orthanc processes there are."""
+    for item in differing:
+        if item.service == "supervisor" and isinstance(item, File):
+            try:
+                old = item.path.read_text()
+            except OSError:
+                return True
+            return not replicas.only_replicas(old, item.content.decode())
+    return False
 
 
 def restarts(place: Place, differing: Sequence[Item]) -> dict[str, str]:
     """Name the services that must be restarted, in their order, with the file that asks for it."""
     found: dict[str, str] = {}
+    changed_services = services_changed(differing)
+    known = place.supervisor.services() if place.running() else {}
     for item in differing:
+        if item.service == "supervisor" and not changed_services:
+            continue
         if isinstance(item, File) and item.effect == "restart":
             for name in place.services if item.service == "supervisor" else (item.service,):
                 found.setdefault(name, f"{item.path.name} changed")
-    return {name: found[name] for name in place.services if name in found}
+    return {name: found[name] for name in place.services if name in found and (name in known or not known)}
 
 
 def wants(differing: Sequence[Item], effect: Effect, service: str) -> bool:

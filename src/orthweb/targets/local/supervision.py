@@ -108,6 +108,17 @@ class Supervisor:
             time.sleep(0.05)
         raise OrthwebError(f"{', '.join(names)}: did not stop within {STOP_SECONDS:.0f} s", "run `orthweb down`")
 
+    def update(self) -> None:
+        """Take up programs that are new in the configuration, and forget those that are gone from it."""
+        [[added, changed, removed]] = self._call("reloadConfig")
+        known = self.services()
+        gone = [name for name in (*removed, *changed) if name in known]
+        self.stop(*gone)
+        for name in gone:
+            self._call("removeProcessGroup", name)
+        for name in (*added, *changed):
+            self._call("addProcessGroup", name)
+
     def signal(self, name: str, number: signal.Signals) -> None:
         """Send a signal to a service."""
         with contextlib.suppress(xmlrpc.client.Fault):

@@ -163,13 +163,15 @@ class LocalTarget:
         with folder.locked(place.state, report):
             changes = pki.ensure(place.state.pki, place.site, place.base, renew=everything)
             users = accounts.find()
-            wanted = place.files(place.layout(), users)
+            layout = place.layout()
+            wanted = place.files(layout, users)
             certificates = [item for item in wanted if isinstance(item, Bundle) or item.path.parent.name == "tls"]
             differing = changed(certificates, users)
-            for item in differing:
-                item.put(users.of(item.service))
             if place.running():
-                for done in bringup.apply(place, differing, report):
+                for done in bringup.apply(place, layout, differing, users, report):
                     report(f"{done.action} {done.what}: {done.why}")
                 bringup.wait(place, report)
+            else:
+                for item in differing:
+                    item.put(users.of(item.service))
         return changes
