@@ -3,3 +3,4 @@
 
 import loopback  # noqa: F401
 import reserve  # noqa: F401
+import s3  # noqa: F401

@@ -82,13 +82,14 @@ class Sending:
 
     Parameters
     ----------
+    site : where to send: a site, or a peer of another kind.
     patience : seconds in which an instance whose answer was lost or bad is sent again; 0: each is tried once.
     """
 
     def __init__(
-        self, site: LiveSite, waiting: Sequence[Sample], *, associations: int = 3, patience: float = 90
+        self, site: LiveSite | Peer, waiting: Sequence[Sample], *, associations: int = 3, patience: float = 90
     ) -> None:
-        self.peer = Peer.of_site(site.access, timeouts=TIMEOUTS)
+        self.peer = site if isinstance(site, Peer) else Peer.of_site(site.access, timeouts=TIMEOUTS)
         self.acknowledged: set[str] = set()
         self.statuses: Counter[int] = Counter()
         self.lost_associations = 0
@@ -166,7 +167,7 @@ class Sending:
 
 
 @contextmanager
-def sending(site: LiveSite, waiting: Sequence[Sample], **options: float) -> Iterator[Sending]:
+def sending(site: LiveSite | Peer, waiting: Sequence[Sample], **options: float) -> Iterator[Sending]:
     """Send in the background while the block runs; at its end everything has been tried."""
     made = Sending(site, waiting, **options)  # type: ignore[arg-type]
     made.start()
@@ -215,10 +216,10 @@ def client(access: SiteAccess, timeout: float = 60, *, http2: bool = False) -> h
     )
 
 
-def account(site: LiveSite, sent: Sequence[Sample], acknowledged: set[str]) -> Account:
-    """Fetch every instance and compare it with what was sent."""
+def account(site: LiveSite | httpx.Client, sent: Sequence[Sample], acknowledged: set[str]) -> Account:
+    """Fetch every instance from a site, or with a client of an Orthanc, and compare it with what was sent."""
     missing, changed, extra = [], [], 0
-    with client(site.access) as http, ThreadPoolExecutor(4) as pool:
+    with site if isinstance(site, httpx.Client) else client(site.access) as http, ThreadPoolExecutor(4) as pool:
 
         def fetch(sample: Sample) -> bytes | None:
             answer = http.get(f"/instances/{sample.archive_id}/file")

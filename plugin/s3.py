@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Let Orthanc keep its attachments in an S3 bucket, where its configuration has a section ``Orthweb.S3``.
+
+Orthanc's Python plugin loads this file; what it does is in `s3_store`, which can be tested without Orthanc.
+An error here ends Orthanc's start: it must never fall back to files in a folder.
+"""
+
+import json
+import sys
+import threading
+
+
+def _register(orthanc):
+    section = json.loads(orthanc.GetConfiguration()).get("Orthweb", {})
+    if "S3" not in section:
+        return
+    if section.get("Libraries"):
+        sys.path.append(section["Libraries"])
+    from s3_store.settings import Settings
+    from s3_store.store import ObjectStore
+
+    settings = Settings.read(section["S3"])
+    store = ObjectStore(
+        settings,
+        log=orthanc.LogError,
+        publish=lambda name, value: orthanc.SetMetricsValue(name, value, orthanc.MetricsType.DEFAULT),
+    )
+    orthanc.RegisterStorageArea(store.create, store.read, store.remove)
+
+    def look():
+        found = store.problem()
+        if found is None:
+            orthanc.LogWarning(f"the store is the bucket {settings.bucket}")
+        else:
+            orthanc.LogError(f"the store, the bucket {settings.bucket}, cannot be used: {found}")
+
+    # A bucket that does not answer must not keep Orthanc from starting: it may come back, and the cache can be read.
+    threading.Thread(target=look, daemon=True).start()
+
+
+try:
+    import orthanc
+except ImportError:
+    pass  # a test
+else:
+    _register(orthanc)

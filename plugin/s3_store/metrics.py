@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Count what the store does: operations, errors, bytes, seconds, and what came from the cache."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+OPERATIONS = ("create", "read", "remove")
+PREFIX = "orthweb_s3"
+
+
+class Metrics:
+    """Sums since the start, by operation; all names begin with ``orthweb_s3_``.
+
+    Parameters
+    ----------
+    publish : takes a name and its new value, whenever one changes.
+    """
+
+    def __init__(self, publish: Callable[[str, float], None]) -> None:
+        self._publish = publish
+        self._lock = threading.Lock()
+        self._sums: defaultdict[str, float] = defaultdict(float)
+        for operation in OPERATIONS:
+            for what in ("total", "errors_total", "bytes_total", "seconds_total"):
+                self.add(f"{operation}_{what}", 0)
+        self.add("cache_hits_total", 0)
+        self.add("cache_misses_total", 0)
+
+    def add(self, name: str, value: float) -> None:
+        """Add to a sum."""
+        # Published under the lock: else an older value could come last.
+        with self._lock:
+            self._sums[name] += value
+            self._publish(f"{PREFIX}_{name}", self._sums[name])
+
+    def __getitem__(self, name: str) -> float:
+        """Give a sum."""
+        with self._lock:
+            return self._sums[name]
+
+    @contextmanager
+    def operation(self, name: str, size: int = 0) -> Iterator[None]:
+        """Count an operation and the seconds it takes; `size` is what it carries, in bytes, if it succeeds."""
+        started = time.monotonic()
+        try:
+            yield
+        except Exception:
+            self.add(f"{name}_errors_total", 1)
+            raise
+        else:
+            self.add(f"{name}_bytes_total", size)
+        finally:
+            self.add(f"{name}_total", 1)
+            self.add(f"{name}_seconds_total", time.monotonic() - started)
