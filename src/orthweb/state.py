@@ -54,6 +54,26 @@ class StateFolder:
         return self.root / "store"
 
     @property
+    def plugins(self) -> Path:
+        """Plugins of Orthanc that the site file names, checked (0750, for Orthanc's user to read)."""
+        return self.root / "plugins"
+
+    @property
+    def trials(self) -> Path:
+        """What came of trying those plugins, so that it is done once."""
+        return self.root / "trials.json"
+
+    @property
+    def backups(self) -> Path:
+        """Snapshots of the index from before its schema was changed (0700)."""
+        return self.root / "backups"
+
+    @property
+    def index_plugin(self) -> Path:
+        """Which plugin the index was last brought up with (``index-plugin.json``)."""
+        return self.root / "index-plugin.json"
+
+    @property
     def edge(self) -> Path:
         """Envoy's folder: configuration, SDS files, TLS files (0700, Envoy's user)."""
         return self.root / "edge"

@@ -8,9 +8,9 @@ from functools import cached_property
 from pathlib import Path
 
 from orthweb import pki, secrets, sitefile
+from orthweb.capabilities.build import OrthancBuild, Plugin
 from orthweb.render import envoy, envoy_replicas, orthanc, postgresql, supervisor
 from orthweb.render.endpoints import ArchiveProcess, EdgeEndpoint, Endpoints, IndexEndpoint
-from orthweb.render.orthanc import OrthancBuild, Plugin
 from orthweb.render.supervisor import Account, Service
 from orthweb.site import Site
 from orthweb.state import StateFolder

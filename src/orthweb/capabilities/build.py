@@ -82,8 +82,15 @@ class OrthancBuild:
 
     def loaded(self, store: Literal["filesystem", "s3", "database"]) -> tuple[Plugin, ...]:
         """Choose what a site with this kind of store loads."""
-        names = {*REQUIRED, *VIEWERS} | ({"PostgreSQLStorage"} if store == "database" else set())
-        return tuple(plugin for plugin in self.plugins if plugin.name in names or plugin.source is not None)
+        known = {*REQUIRED, *VIEWERS}
+        return tuple(
+            plugin
+            for plugin in self.plugins
+            if plugin.name in known
+            # What keeps files in the database would take them from the store.
+            or (plugin.name == "PostgreSQLStorage" and store == "database")
+            or (plugin.name != "PostgreSQLStorage" and plugin.source is not None)
+        )
 
     def extended(self, extra: Sequence[Plugin]) -> OrthancBuild:
         """Add plugins that the site file names; those of the same name step aside."""

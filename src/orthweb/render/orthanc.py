@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from orthweb.capabilities.build import OrthancBuild
 from orthweb.errors import SiteFileError
 from orthweb.render.endpoints import CHECK_MODALITY, FIRST_ARCHIVE, ArchiveProcess, Endpoints, IndexEndpoint, Role
 from orthweb.render.plugin import plugin_settings
@@ -21,57 +20,22 @@ EDGE_USER = "edge"
 ENVIRONMENT = {"TCP_NODELAY": "1"}
 """DCMTK leaves Nagle's algorithm on unless told so: without this ingest is a third (measured)."""
 
-
-READ_ONLY_SINCE = (1, 12, 5)
-"""Orthanc that knows ``ReadOnly``; of an older one it is the edge that lets nothing but reading through to a reader."""
-
 MOST_CONNECTIONS = 400
 """To the index from all processes together: each is a process of PostgreSQL with some 10 MB of its own."""
-
-
-@dataclass(frozen=True)
-class Plugin:
-    """A plugin's library and the version that its file name carries."""
-
-    name: str
-    library: Path
-    version: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class OrthancBuild:
-    """The Orthanc on this machine: its version and the plugins to load."""
-
-    program: Path
-    version: tuple[int, ...]
-    plugins: Sequence[Plugin]
-
-    def plugin(self, name: str) -> Plugin | None:
-        """Find a plugin by its name, such as ``PostgreSQLIndex``."""
-        return next((plugin for plugin in self.plugins if plugin.name == name), None)
-
-
-def conflicts(build: OrthancBuild) -> bool:
-    """Tell whether the index plugin runs every transaction SERIALIZABLE, so that several connections conflict.
-
-    From 6.0 on it knows ``TransactionMode: ReadCommitted`` (the plugin's release notes).
-    """
-    plugin = build.plugin("PostgreSQLIndex")
-    return plugin is None or plugin.version < (6,)
 
 
 def connections(site: Site, role: Role, build: OrthancBuild) -> int:
     """Give how many connections to the index one Orthanc keeps (measured: see docs/benchmarks.md)."""
     if site.index.connections is not None:
         return site.index.connections
-    return 1 if role != "reader" and conflicts(build) else 8
+    return build.reader_connections if role == "reader" else build.writer_connections
 
 
 def processes(site: Site, build: OrthancBuild) -> list[tuple[str, Role]]:
     """Name every Orthanc of a site with its role, the writers first."""
     readers = site.archive.readers
     if readers is None:
-        readers = 1 if conflicts(build) else 0
+        readers = build.default_readers
     role: Role = "writer" if readers else "both"
     names = [
         (FIRST_ARCHIVE if number == 1 else f"{FIRST_ARCHIVE}-{number}", role)
@@ -158,11 +122,6 @@ def modalities(site: Site, endpoints: Endpoints) -> dict[str, dict[str, Any]]:
     return {CHECK_MODALITY: check} | {name: of(name, peer) for name, peer in site.modalities.items()}
 
 
-def _loaded(site: Site, build: OrthancBuild) -> list[Plugin]:
-    """Give the plugins to load: the one that keeps files in the database would take them from the store."""
-    return [plugin for plugin in build.plugins if plugin.name != "PostgreSQLStorage" or site.store.kind == "database"]
-
-
 def configuration(site: Site, endpoints: Endpoints, process: ArchiveProcess, build: OrthancBuild) -> str:
     """Give the main configuration file of one Orthanc, without any secret.
 
@@ -173,7 +132,7 @@ def configuration(site: Site, endpoints: Endpoints, process: ArchiveProcess, bui
     allowed = site.unknown_peers
     config: dict[str, Any] = {
         "Name": site.name,
-        "Plugins": [str(plugin.library) for plugin in _loaded(site, build)],
+        "Plugins": [str(plugin.library) for plugin in build.loaded(site.store.kind)],
         "StorageDirectory": str(endpoints.store),
         "IndexDirectory": str(process.work),
         "TemporaryDirectory": str(process.work),
@@ -237,7 +196,7 @@ def configuration(site: Site, endpoints: Endpoints, process: ArchiveProcess, bui
             "ConnectionUri": index_uri(process, endpoints.index),
             "Lock": len(endpoints.archives) == 1,
             "IndexConnectionsCount": connections(site, process.role, build),
-            **({} if conflicts(build) else {"TransactionMode": "ReadCommitted"}),
+            **({"TransactionMode": build.transaction_mode} if build.transaction_mode else {}),
             # Together ten seconds: longer than PostgreSQL's restart, shorter than a sender's patience.
             "MaximumConnectionRetries": 10,
             "ConnectionRetryInterval": 1,
@@ -257,6 +216,6 @@ def configuration(site: Site, endpoints: Endpoints, process: ArchiveProcess, bui
         "PythonVerbose": False,
         "Gdcm": {"Enable": True, "Throttling": 4},
     }
-    if not process.writes and build.version >= READ_ONLY_SINCE:
+    if not process.writes and build.read_only_mode:
         config["ReadOnly"] = True
     return _json(config)

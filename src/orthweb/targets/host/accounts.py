@@ -76,17 +76,32 @@ def find() -> Accounts:
         caller()
         return Accounts(None, None, None)
     found: dict[str, Account] = {}
-    for service, (user, package) in DEBIAN_USERS.items():
-        account = _look_up(user)
-        if account is None:
-            raise UsageError(
-                f"the user {user} does not exist", f"as root: apt-get install --reinstall {package}, which makes it"
-            )
-        found[service] = account
+    for service in DEBIAN_USERS:
+        found[service] = _of_package(service)
     edge = _look_up(EDGE_USER)
     if edge is None:
         raise UsageError(f"the user {EDGE_USER} does not exist", "orthweb up makes it")
     return Accounts(found["index"], found["archive"], edge)
+
+
+def archive() -> Account | None:
+    """Find the archive's user; None when an ordinary user runs the site.
+
+    Raises
+    ------
+    UsageError : it is missing.
+    """
+    return _of_package("archive") if is_root() else None
+
+
+def _of_package(service: str) -> Account:
+    user, package = DEBIAN_USERS[service]
+    account = _look_up(user)
+    if account is None:
+        raise UsageError(
+            f"the user {user} does not exist", f"as root: apt-get install --reinstall {package}, which makes it"
+        )
+    return account
 
 
 def ensure() -> Accounts:

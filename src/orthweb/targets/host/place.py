@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orthweb import pki
+from orthweb.capabilities.build import OrthancBuild
 from orthweb.errors import SiteFileError, UsageError
 from orthweb.render import orthanc
 from orthweb.render.endpoints import Role
-from orthweb.render.orthanc import OrthancBuild
 from orthweb.targets.host import folder, rendering, store
 
 if TYPE_CHECKING:

@@ -10,18 +10,18 @@ from pathlib import Path
 from cryptography import x509
 
 from orthweb.access import CertificatePair
+from orthweb.capabilities.build import OrthancBuild
 from orthweb.errors import SiteFileError, UsageError
 from orthweb.pki import Pki
 from orthweb.render import envoy, envoy_replicas, envoy_tls, orthanc, postgresql
 from orthweb.render.endpoints import ArchiveProcess, Endpoints
-from orthweb.render.orthanc import OrthancBuild
 from orthweb.secrets import ADMIN_USER, Secrets, basic, htpasswd
 from orthweb.site import S3, Site
 from orthweb.state import StateFolder
 from orthweb.targets.host.deployment import Bundle, Effect, File
 
 OLD_KEEP_ALIVE = 0.4
-"""Seconds: Orthanc before 1.11 closes an idle connection after half a second and cannot be told otherwise."""
+"""Seconds: Orthanc before 1.11.3 closes an idle connection after half a second and cannot be told otherwise."""
 
 S3_KEYS = ("aws_access_key_id", "aws_secret_access_key")
 
@@ -168,7 +168,7 @@ def files(
     owners : users of the machine that may act as PostgreSQL's owner.
     """
     index, edge = state.index, state.edge
-    keep_alive = 20.0 if build.version >= (1, 11) else OLD_KEEP_ALIVE
+    keep_alive = 20.0 if build.keep_alive_timeout else OLD_KEEP_ALIVE
     bootstrap = envoy.bootstrap(site, endpoints, certificates=len(pki.edge), keep_alive=keep_alive)
     archives = [(process.name, process.role) for process in endpoints.archives]
     connections = orthanc.connection_budget(site, archives, build)

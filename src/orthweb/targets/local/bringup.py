@@ -47,6 +47,7 @@ def up(place: Place, report: Report) -> list[PlanItem]:
         with _undone(place, run, report):
             done = _make(place, run, report)
             wait(place, report)
+            _sweep_plugins(place)
             return done + planning.warnings(place)
 
 
@@ -106,6 +107,7 @@ def _make(place: Place, run: _Run, report: Report) -> list[PlanItem]:
     done += _index(place, users, kept, facts.index_password == digest, report)
     folder.write_facts(place.state, replace(facts, index_password=digest))
     _deliver_envoy(place)
+    _deliver_plugins(place, users)
     if place.site.store.kind == "s3":
         libraries.deliver(layout.endpoints.libraries)
     differing = changed(place.files(layout, users), users)
@@ -214,6 +216,22 @@ def _deliver_envoy(place: Place) -> None:
     shutil.copyfile(source, part)
     part.chmod(0o755)
     part.replace(binary)
+
+
+def _deliver_plugins(place: Place, users: accounts.Accounts) -> None:
+    """Put the site file's plugins where every Orthanc finds them; those that run keep theirs."""
+    if place.libraries:
+        readable(place.state.plugins, users.archive)
+    for item in changed(place.plugin_files(), users):
+        item.put(users.archive)
+
+
+def _sweep_plugins(place: Place) -> None:
+    """Remove plugins that the site, which answers, does not use any more."""
+    wanted = {item.path for item in place.plugin_files()}
+    for path in place.state.plugins.glob("*"):
+        if path not in wanted:
+            path.unlink()
 
 
 def apply(

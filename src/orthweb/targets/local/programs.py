@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-import re
 import shutil
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from orthweb.capabilities import machine
+from orthweb.capabilities.build import OLDEST_ORTHANC, REQUIRED, OrthancBuild, dotted_version
 from orthweb.errors import UsageError
-from orthweb.render.orthanc import OrthancBuild, Plugin
 
 PACKAGES = (
     "orthanc",
@@ -22,21 +21,18 @@ PACKAGES = (
 )
 """Debian's packages that the local target needs."""
 
-PLUGINS = {
+PLUGIN_PACKAGES = {
     "PostgreSQLIndex": "orthanc-postgresql",
-    "PostgreSQLStorage": "orthanc-postgresql",
     "DicomWeb": "orthanc-dicomweb",
     "Gdcm": "orthanc-gdcm",
     "Python": "orthanc-python",
 }
-"""Plugins that a site loads, and the package that each comes in."""
+"""The package that each plugin comes in."""
 
-PLUGIN_FOLDERS = (Path("/usr/lib/orthanc"), Path("/usr/share/orthanc/plugins"))
 FOLDERS = "/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin"
 """Where programs are looked for; never the caller's PATH, because root's supervisor runs what is found."""
 
 POSTGRESQL_FOLDER = Path("/usr/lib/postgresql")
-OLDEST_ORTHANC = (1, 10)
 OLDEST_POSTGRESQL = 13
 
 
@@ -54,21 +50,6 @@ class Programs:
     postgresql_major: int
     envoy: Path
     setpriv: Path
-
-
-def _version(text: str) -> tuple[int, ...]:
-    found = re.search(r"\d+(\.\d+)+", text)
-    return tuple(int(part) for part in found[0].split(".")) if found else ()
-
-
-def _plugin(name: str) -> Plugin | None:
-    """Find a plugin's newest library; the version stands in the name of the real file."""
-    found = []
-    for folder in PLUGIN_FOLDERS:
-        for path in folder.glob(f"libOrthanc{name}.so*"):
-            real = path.resolve()
-            found.append(Plugin(name, real, _version(real.name) or (0,)))
-    return max(found, key=lambda plugin: plugin.version, default=None)
 
 
 def _postgresql(wanted: int | None) -> tuple[Path, int] | None:
@@ -116,13 +97,9 @@ def find(existing_index: int | None = None) -> Programs:
     orthanc = shutil.which("Orthanc", path=FOLDERS)
     if orthanc is None:
         missing.append("orthanc")
-    plugins = []
-    for name, package in PLUGINS.items():
-        plugin = _plugin(name)
-        if plugin is None:
-            missing.append(package)
-        else:
-            plugins.append(plugin)
+    plugins = machine.plugins()
+    found = {plugin.name for plugin in plugins}
+    missing += [PLUGIN_PACKAGES[name] for name in REQUIRED if name not in found]
     postgresql = _postgresql(existing_index)
     if postgresql is None:
         if existing_index is not None and _postgresql(None) is not None:
@@ -142,12 +119,12 @@ def find(existing_index: int | None = None) -> Programs:
     assert orthanc is not None
     assert postgresql is not None
     assert setpriv is not None
-    said = subprocess.run([orthanc, "--version"], capture_output=True, text=True, timeout=30, check=False)
-    version = _version(said.stdout)
+    version = machine.version_of(Path(orthanc))
     if version < OLDEST_ORTHANC:
-        raise UsageError(f"{orthanc}: version {'.'.join(map(str, version))} is too old", "Orthweb needs Orthanc 1.10")
+        oldest = dotted_version(OLDEST_ORTHANC)
+        raise UsageError(f"{orthanc}: version {dotted_version(version)} is too old", f"Orthweb needs Orthanc {oldest}")
     return Programs(
-        orthanc=OrthancBuild(Path(orthanc), version, tuple(plugins)),
+        orthanc=OrthancBuild(Path(orthanc), version, plugins),
         postgresql=postgresql[0],
         postgresql_major=postgresql[1],
         envoy=envoy,
