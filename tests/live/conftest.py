@@ -6,7 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from live.docker_engine import docker_engine, docker_host, images
 from live.sites import LiveSite, live_site
+
+__all__ = ["docker_engine", "docker_host", "images"]
 
 
 @pytest.fixture(scope="session")

@@ -50,11 +50,13 @@ class Engine:
     program : the ``docker`` command.
     version : of the engine.
     buildkit : whether this command builds with BuildKit; without, it uses the engine's older builder.
+    host : its address; empty: as the environment and docker's contexts say.
     """
 
     program: Path
     version: str = ""
     buildkit: bool = False
+    host: str = ""
 
     def run(self, *words: str, stdin: str | None = None) -> str:
         """Run a docker command and give its standard output.
@@ -68,7 +70,7 @@ class Engine:
             input=stdin,
             capture_output=True,
             text=True,
-            env=self._environment(),
+            env=self.environment(),
             check=False,
         )
         if done.returncode != 0:
@@ -90,7 +92,7 @@ class Engine:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            env={**self._environment(), **environment},
+            env={**self.environment(), **environment},
         ) as process:
             try:
                 assert process.stdout is not None
@@ -121,7 +123,7 @@ class Engine:
                 stdin=stream,
                 capture_output=True,
                 text=True,
-                env=self._environment(),
+                env=self.environment(),
                 check=False,
             )
         if done.returncode != 0:
@@ -134,7 +136,7 @@ class Engine:
             [str(self.program), "cp", f"{container}:{path}", "-"],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=self._environment(),
+            env=self.environment(),
         ) as process:
             assert process.stdout is not None
             assert process.stderr is not None
@@ -153,13 +155,14 @@ class Engine:
         finally:
             self.run("rm", "--force", name)
 
-    def _environment(self) -> dict[str, str]:
-        return {
-            **os.environ,
-            "DOCKER_BUILDKIT": "1" if self.buildkit else "0",
-            "DOCKER_CLI_HINTS": "false",
-            "LC_ALL": "C.UTF-8",
-        }
+    def environment(self) -> dict[str, str]:
+        """Give the environment in which ``docker`` (and ``docker-compose``) speak to this engine."""
+        return _environment(self.host) | {"DOCKER_BUILDKIT": "1" if self.buildkit else "0"}
+
+
+def _environment(host: str) -> dict[str, str]:
+    chosen = {"DOCKER_HOST": host} if host else {}
+    return {**os.environ, "DOCKER_CLI_HINTS": "false", "LC_ALL": "C.UTF-8", **chosen}
 
 
 def _reason(text: str) -> str:
@@ -167,8 +170,12 @@ def _reason(text: str) -> str:
     return lines[-1].removeprefix("Error response from daemon: ") if lines else "no reason given"
 
 
-def find() -> Engine:
+def find(host: str = "") -> Engine:
     """Find the docker command and an engine that answers.
+
+    Parameters
+    ----------
+    host : address of the engine; empty: DOCKER_HOST's, or that of docker's current context.
 
     Raises
     ------
@@ -178,8 +185,11 @@ def find() -> Engine:
     if program is None:
         raise UsageError("no docker command on this machine", INSTALL)
     command = [program, "version", "--format", "{{.Server.Version}}"]
+    environment = _environment(host)
     try:
-        said = subprocess.run(command, capture_output=True, text=True, timeout=ANSWER_SECONDS, check=False)
+        said = subprocess.run(
+            command, capture_output=True, text=True, timeout=ANSWER_SECONDS, env=environment, check=False
+        )
     except subprocess.TimeoutExpired:
         raise UsageError(f"the Docker engine does not answer within {ANSWER_SECONDS} s", "restart it") from None
     if said.returncode != 0:
@@ -190,4 +200,4 @@ def find() -> Engine:
             )
         raise UsageError(f"no Docker engine answers: {reason}", f"start it (systemctl start docker), or {INSTALL}")
     plugin = subprocess.run([program, "buildx", "version"], capture_output=True, timeout=ANSWER_SECONDS, check=False)
-    return Engine(Path(program), said.stdout.strip(), plugin.returncode == 0)
+    return Engine(Path(program), said.stdout.strip(), plugin.returncode == 0, host)

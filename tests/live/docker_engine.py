@@ -1,0 +1,219 @@
+"""A Docker engine for tests: private, on a socket of its own, gone with everything in it when the tests end.
+
+It does not touch an engine that the machine has. Without packet filter rules, published ports go through docker-proxy
+alone; where no cgroups are mounted (a plain chroot), they are in a mount namespace of the
+engine's own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from conftest import PATHS, leave_out
+from orthweb import image
+from orthweb.image.engine import Engine, find
+
+START_SECONDS = 60
+STOP_SECONDS = 60
+
+# The engine's own mount namespace: what it mounts is gone when it is. A chroot has no cgroups.
+PREPARE = """
+set -eu
+groups=/sys/fs/cgroup
+if ! grep -q " $groups" /proc/self/mountinfo; then
+    mount -t tmpfs -o mode=0755 cgroup $groups
+    for name in $(awk '!/^#/ && $2 > 0 && $4 == 1 { print $1 }' /proc/cgroups); do
+        mkdir $groups/$name
+        mount -t cgroup -o $name cgroup $groups/$name
+    done
+    if [ -z "$(ls $groups)" ]; then
+        umount $groups
+        mount -t cgroup2 cgroup2 $groups
+    fi
+fi
+exec "$@"
+"""
+
+UNFILTERED = "--iptables=false"
+ATTEMPTS: tuple[tuple[str, ...], ...] = ((), (UNFILTERED,), (UNFILTERED, "--storage-driver=vfs"))
+"""Options of dockerd, the plainer ones for machines that deny packet filter rules, or lack overlays."""
+
+
+@dataclass(frozen=True)
+class DockerEngine:
+    """A running private engine.
+
+    Parameters
+    ----------
+    host : its address, as DOCKER_HOST has it.
+    folder : its sockets and its log.
+    pid : of dockerd, for tests that kill it.
+    filters : whether it writes packet filter rules, which keep its networks apart and published ports reachable from
+        other machines. It does not where the machine's own engine has rules: the two would overwrite each other's.
+    """
+
+    host: str
+    folder: Path
+    storage: Path
+    pid: int
+    filters: bool
+    engine: Engine
+
+    def docker(self, *words: str) -> str:
+        """Run a docker command against it."""
+        return self.engine.run(*words)
+
+
+def _storage() -> Path:
+    """Give a place for images that an overlay can lie on: not one itself, not memory."""
+    for place in ("/var/tmp", "/var/lib", "/srv"):
+        kind = subprocess.run(["stat", "-f", "-c", "%T", place], capture_output=True, text=True, check=False)
+        if kind.stdout.strip() not in ("overlayfs", "tmpfs", ""):
+            return Path(place)
+    return Path("/var/tmp")
+
+
+def command(folder: Path, storage: Path, extra: Sequence[str] = ()) -> list[str]:
+    """Give the command of a private engine; no default bridge, which it would share with the machine's own engine."""
+    dockerd = [
+        "dockerd",
+        f"--host=unix://{folder}/docker.sock",
+        f"--data-root={storage}",
+        f"--exec-root={folder}/exec",
+        f"--pidfile={folder}/dockerd.pid",
+        "--bridge=none",
+        *extra,
+    ]
+    return ["unshare", "--mount", "--propagation", "private", "sh", "-c", PREPARE, "sh", *dockerd]
+
+
+def start(folder: Path, storage: Path, extra: Sequence[str] = ()) -> subprocess.Popen[bytes] | None:
+    """Start an engine and wait until it answers; None when it ended instead (its log is in `folder`)."""
+    environment = {key: value for key, value in os.environ.items() if key != "DOCKER_HOST"} | {"PATH": PATHS}
+    with (folder / "log").open("ab") as log:
+        process = subprocess.Popen(
+            command(folder, storage, extra), stdout=log, stderr=log, env=environment, start_new_session=True
+        )
+    until = time.monotonic() + START_SECONDS
+    answers = ["docker", "--host", f"unix://{folder}/docker.sock", "version"]
+    while process.poll() is None:
+        if subprocess.run(answers, capture_output=True, check=False).returncode == 0:
+            return process
+        if time.monotonic() > until:
+            process.kill()
+            pytest.fail(f"dockerd does not answer after {START_SECONDS} s:\n{(folder / 'log').read_text()[-3000:]}")
+        time.sleep(0.2)
+    return None
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """End an engine in order, and its containers with it."""
+    process.terminate()
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def _packet_filter() -> Iterator[bool]:
+    """Put the packet filter back as it was; False where another engine's rules are in it: then it is left alone."""
+    save, restore = (shutil.which(f"iptables-{verb}", path=PATHS) for verb in ("save", "restore"))
+    if save is None or restore is None:
+        yield False
+        return
+    before = subprocess.run([save], capture_output=True, text=True, check=False)
+    if before.returncode != 0 or "DOCKER" in before.stdout:
+        yield False
+        return
+    forwarding = Path("/proc/sys/net/ipv4/ip_forward")
+    was = forwarding.read_text()
+    yield True
+    # A table that had no rules is not in what was saved: it is emptied by name.
+    chains = {
+        "filter": ("INPUT", "FORWARD", "OUTPUT"),
+        "nat": ("PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"),
+    }
+    empty = "".join(
+        f"*{table}\n" + "".join(f":{chain} ACCEPT\n" for chain in names) + "COMMIT\n"
+        for table, names in chains.items()
+        if f"*{table}" not in before.stdout
+    )
+    subprocess.run([restore], input=empty + before.stdout, text=True, capture_output=True, check=False)
+    with contextlib.suppress(OSError):
+        forwarding.write_text(was)
+
+
+@contextmanager
+def running_engine() -> Iterator[DockerEngine]:
+    """Start an engine, hand it out, stop it and remove what it kept."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    for program in ("dockerd", "docker", "unshare"):
+        if shutil.which(program, path=PATHS) is None:
+            leave_out(f"no {program} on this machine (make test installs it when it may)")
+    with ExitStack() as stack:
+        filters = stack.enter_context(_packet_filter())
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="orthweb-docker-")))
+        storage = Path(tempfile.mkdtemp(prefix="orthweb-docker-", dir=_storage()))
+        stack.callback(shutil.rmtree, storage, ignore_errors=True)
+        for extra in ATTEMPTS[0 if filters else 1 :]:
+            process = start(folder, storage, extra)
+            if process is not None:
+                break
+        else:
+            pytest.fail(f"dockerd does not start:\n{(folder / 'log').read_text()[-3000:]}")
+        host = f"unix://{folder}/docker.sock"
+        engine = find(host)
+        try:
+            yield DockerEngine(host, folder, storage, process.pid, UNFILTERED not in extra, engine)
+        finally:
+            try:
+                _empty(engine)
+            finally:
+                stop(process)
+
+
+def _empty(engine: Engine) -> None:
+    """Remove containers and networks: bridges of an engine that ended would stay on the machine."""
+    containers = engine.run("ps", "--all", "--quiet").split()
+    if containers:
+        engine.run("rm", "--force", "--volumes", *containers)
+    engine.run("network", "prune", "--force")
+
+
+@pytest.fixture(scope="session")
+def docker_engine() -> Iterator[DockerEngine]:
+    """A private engine. The environment does not name it: `docker_host` does, for one module."""
+    with running_engine() as engine:
+        yield engine
+
+
+@pytest.fixture(scope="module")
+def docker_host(docker_engine: DockerEngine) -> Iterator[str]:
+    """Let everything that a module's tests start find the private engine (DOCKER_HOST)."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DOCKER_HOST", docker_engine.host)
+        yield docker_engine.host
+
+
+@pytest.fixture(scope="session")
+def images(docker_engine: DockerEngine) -> dict[str, image.Built]:
+    """All images by role, built once, from the Debian mirror that this machine uses."""
+    if shutil.which("debootstrap", path=PATHS) is None:
+        leave_out("no debootstrap on this machine (make test installs it when it may)")
+    said: list[str] = []
+    built = image.build(docker_engine.engine, said.append, base="bootstrap", boms=docker_engine.folder / "sbom")
+    return {each.role: each for each in built}
