@@ -207,7 +207,7 @@ def migrate(
     with _progress() as begin:
         done = migrate(_host(), Wish(kind, delete_source, accept_losses), console.note, begin)
     if json:
-        console.facts(asdict(done) | {"losses": asdict(done.losses)})
+        console.facts(done.document())
     else:
         _conclude(done)
 

@@ -35,6 +35,7 @@ class Journal:
     def __init__(self, path: Path, source: str, destination: str) -> None:
         self._path = path
         self._pending = 0
+        self._closed = False
         path.touch(0o600)
         try:
             self._database = self._open(source, destination)
@@ -99,9 +100,11 @@ class Journal:
         self._database.execute("DELETE FROM copied WHERE uuid = ?", (uuid,))
 
     def close(self) -> None:
-        """Bring everything to the disk and close the file."""
-        self._database.commit()
-        self._database.close()
+        """Bring everything to the disk and close the file; nothing when it is closed."""
+        if not self._closed:
+            self._closed = True
+            self._database.commit()
+            self._database.close()
 
     def delete(self) -> None:
         """Close the file and delete it: the migration is over."""

@@ -11,9 +11,9 @@ import fcntl
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from orthweb.errors import BusyError, NotRunningError, OrthwebError, SiteFileError, UsageError
 from orthweb.store.attachment import Backend, StoredObject
@@ -59,6 +59,20 @@ class Migrated:
     left: int = 0
     kept: str = ""
     losses: Losses = field(default_factory=Losses)
+
+    def document(self) -> dict[str, Any]:
+        """Give it as JSON has it."""
+        losses = self.losses
+        found = {each.name: getattr(self, each.name) for each in fields(self)}
+        found["losses"] = {
+            "missing": losses.missing,
+            "damaged": losses.damaged,
+            "examples": [
+                {"uuid": uuid, "problem": problem, "study": study} for uuid, problem, study in losses.examples
+            ],
+            "studies": [{"study": study or None, "files": count} for study, count in losses.studies.most_common()],
+        }
+        return found
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,12 @@ if TYPE_CHECKING:
     from orthweb.site import S3
 
 SUFFIXES: Final = {DICOM: ".dcm", DICOM_AS_JSON: ".json", DICOM_UNTIL_PIXEL_DATA: ".dcm.head", OTHER: ".unk"}
+CONTENT_TYPES: Final = {
+    DICOM: "application/dicom",
+    DICOM_AS_JSON: "application/json",
+    DICOM_UNTIL_PIXEL_DATA: "application/octet-stream",
+    OTHER: "application/octet-stream",
+}
 _TYPES: Final = {suffix: file_type for file_type, suffix in SUFFIXES.items()}
 _UUID_LENGTH: Final = 36
 
@@ -120,7 +126,7 @@ class ObjectStore:
 
     def write(self, attachment: Attachment, source: Source) -> None:
         """Store an object; the server compares it with the checksum that is sent along."""
-        attributes = self._attributes | {SHA256: source.sha256}
+        attributes = self._attributes | {"Content-Type": CONTENT_TYPES[attachment.type], SHA256: source.sha256}
         key = self.key(attachment.uuid, attachment.type)
         try:
             if source.content is not None:
@@ -207,7 +213,11 @@ def bucket_of(settings: S3) -> ObjectStore:
             options["root_certificate"] = settings.ca.read_bytes()
         except OSError as error:
             raise UsageError(f"s3.ca: {settings.ca}: {error.strerror}") from error
-    config: dict[str, Any] = {"region": settings.region, "checksum_algorithm": "sha256"}
+    config: dict[str, Any] = {
+        "region": settings.region,
+        "checksum_algorithm": "sha256",
+        "disable_bulk_delete": True,  # not every server speaks DeleteObjects
+    }
     virtual = settings.addressing == "virtual" or (settings.addressing == "auto" and settings.endpoint is None)
     config["virtual_hosted_style_request"] = virtual
     if settings.endpoint is not None:

@@ -1,0 +1,248 @@
+"""Images moved between the kinds of store: while the site runs, killed on the way, refused, and bit by bit the same."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+from live.counting import account, answers, client, eventually, samples, sending
+from live.s3_server import S3Server, s3_server
+from live.sites import LiveSite, live_site
+from live.stores import bucket, digests, stored_files
+from orthweb.errors import OrthwebError
+from orthweb.store.migration import JOURNAL, Wish, migrate
+from orthweb.targets.local.target import LocalTarget
+
+
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    with s3_server(tmp_path_factory.mktemp("s3")) as made:
+        yield made
+
+
+@pytest.fixture
+def own_bucket(s3: S3Server) -> S3Server:
+    """The server with an empty bucket."""
+    s3.empty()
+    s3.latency = 0
+    return s3
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[LiveSite]:
+    """A site whose images are in the file system, before and after each test."""
+    with live_site() as made:
+        yield made
+
+
+def images(site: LiveSite) -> Path:
+    return site.state / "store"
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    """Kill a command of ours as a power cut would."""
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+
+
+def read_until(stream: IO[str] | None, words: str) -> None:
+    assert stream is not None
+    for line in stream:
+        if words in line:
+            return
+    pytest.fail(f"never said: {words}")
+
+
+def test_files_to_s3_and_back_killed_twice_then_every_instance_is_bit_identical(
+    shared: LiveSite, own_bucket: S3Server, tmp_path: Path
+) -> None:
+    site, s3 = shared, own_bucket
+    sent = samples(tmp_path / "before", 60, seed="moved to s3")
+    large = samples(tmp_path / "large", 1, seed="moved to s3, large", size=40_000_000)
+    with sending(site, sent + large) as first:
+        pass
+    assert len(first.acknowledged) == 61
+    before = digests(site, sent + large)
+
+    site.write(store={"kind": "s3"}, s3=bucket(s3))
+    refused = site.orthweb("up", check=False)
+    assert refused.returncode == 2
+    assert "orthweb store migrate --to s3" in refused.stderr
+
+    # Killed while it copies, and the site goes on taking images in.
+    s3.latency = 0.05
+    process = site.start("store", "migrate", "--to", "s3")
+    eventually(lambda: len(s3.keys()) >= 10, 60, "nothing is copied")
+    kill(process)
+    there = len(s3.keys())
+    assert there < 61, "it was killed too late to mean anything"
+    later = samples(tmp_path / "meanwhile", 10, seed="moved to s3, meanwhile")
+    with sending(site, later) as second:
+        pass
+    assert len(second.acknowledged) == 10
+    before |= digests(site, later)
+
+    # Killed once more when the archive has been stopped.
+    s3.latency = 0
+    process = site.start("store", "migrate", "--to", "s3")
+    read_until(process.stderr, "stopping the archive")
+    kill(process)
+    assert json.loads((site.state / "state.json").read_text())["store_kind"] == "filesystem"
+
+    done = json.loads(site.orthweb("store", "migrate", "--to", "s3", "--json").stdout)
+    assert done["switched"]
+    assert done["verified"] == 71
+    assert done["copied"] < 71, "what was copied before was copied again"
+    everything = [*sent, *large, *later]
+    puts = [seen.key for seen in s3.requests if seen.method == "PUT" and seen.status == 200 and not seen.query]
+    assert len(puts) < 2 * len(everything)
+    assert digests(site, everything) == before
+    keys = s3.keys()
+    assert len(keys) == 71
+    assert all(key.endswith(".dcm") for key in keys)
+    assert len(stored_files(images(site))) == 71, "the source is kept"
+    assert json.loads(site.orthweb("store", "check", "--contents", "--json").stdout)["hashed"] == 71
+
+    # New ones go to the bucket; the old files are deleted when somebody says so, and nothing else that lies there.
+    new = samples(tmp_path / "after", 3, seed="moved to s3, after")
+    with sending(site, new) as third:
+        pass
+    assert len(third.acknowledged) == 3
+    before |= digests(site, new)
+    orphan = images(site) / "ab" / "cd" / "abcd0000-0000-4000-8000-000000000000"
+    orphan.parent.mkdir(parents=True, exist_ok=True)
+    orphan.write_bytes(b"never copied")
+    done = json.loads(site.orthweb("store", "migrate", "--to", "s3", "--delete-source", "--json").stdout)
+    assert (done["deleted"], done["left"]) == (71, 1)
+    assert stored_files(images(site)) == [orphan]
+    orphan.unlink()
+
+    # And back.
+    site.write(s3=bucket(s3))
+    done = json.loads(site.orthweb("store", "migrate", "--to", "filesystem", "--delete-source", "--json").stdout)
+    assert done["switched"]
+    assert done["left"] == 0
+    assert s3.keys() == []
+    assert not (site.state / JOURNAL).exists()
+    assert digests(site, [*everything, *new]) == before
+    assert account(site, new, third.acknowledged).kept
+    for path in stored_files(images(site)):
+        assert (path.stat().st_uid, path.stat().st_mode & 0o777) == (images(site).stat().st_uid, 0o600)
+
+
+def test_files_to_the_database_and_back_then_orthanc_reads_and_deletes_what_was_copied(
+    shared: LiveSite, tmp_path: Path
+) -> None:
+    sent = samples(tmp_path / "some", 12, seed="moved to the database")
+    large = samples(tmp_path / "large", 1, seed="moved to the database, large", size=20_000_000)
+    with sending(shared, sent + large) as first:
+        pass
+    assert len(first.acknowledged) == 13
+    before = digests(shared, sent + large)
+    shared.write(store={"kind": "database"})
+    done = json.loads(shared.orthweb("store", "migrate", "--to", "database", "--delete-source", "--json").stdout)
+    assert done["deleted"] == done["verified"] >= 13
+    assert stored_files(images(shared)) == []
+    assert digests(shared, sent + large) == before
+    with client(shared.access) as http:
+        assert http.delete(f"/instances/{sent[0].archive_id}").status_code == 200
+    checked = json.loads(shared.orthweb("store", "check", "--contents", "--json").stdout)
+    assert checked["stored"] == checked["indexed"] == done["verified"] - 1
+
+    shared.write()
+    back = json.loads(shared.orthweb("store", "migrate", "--to", "filesystem", "--delete-source", "--json").stdout)
+    assert back["deleted"] == back["verified"] == checked["stored"]
+    assert digests(shared, [*sent[1:], *large]) == {uid: seen for uid, seen in before.items() if uid != sent[0].uid}
+
+
+def test_store_that_fails_when_the_archive_is_stopped_then_the_site_goes_on_as_it_was(
+    shared: LiveSite, own_bucket: S3Server, tmp_path: Path
+) -> None:
+    sent = samples(tmp_path, 5, seed="goes on")
+    with sending(shared, sent) as first:
+        pass
+    shared.write(store={"kind": "s3"}, s3=bucket(own_bucket))
+    faults = []
+
+    def report(line: str) -> None:
+        if line == "stopping the archive":
+            faults.append(own_bucket.fault(status=403, code="AccessDenied"))
+            faults[0].__enter__()
+
+    with pytest.raises(OrthwebError, match="403"):
+        migrate(shared.target, Wish("s3"), report)
+    faults[0].__exit__(None, None, None)
+    eventually(lambda: answers(shared), 30, "the site does not answer")
+    assert account(shared, sent, first.acknowledged).kept
+    assert json.loads((shared.state / "state.json").read_text())["store_kind"] == "filesystem"
+    shared.write()
+
+
+def test_source_with_lost_files_then_nothing_is_switched_until_that_is_accepted(
+    shared: LiveSite, own_bucket: S3Server, tmp_path: Path
+) -> None:
+    sent = samples(tmp_path, 4, seed="lost")
+    known = set(stored_files(images(shared)))
+    with sending(shared, sent) as first:
+        pass
+    assert len(first.acknowledged) == 4
+    gone, broken, *_ = sorted(set(stored_files(images(shared))) - known)
+    content = gone.read_bytes()
+    gone.unlink()
+    kept = broken.read_bytes()
+    broken.write_bytes(kept[:-1] + bytes([kept[-1] ^ 1]))
+    shared.write(store={"kind": "s3"}, s3=bucket(own_bucket))
+    refused = shared.orthweb("store", "migrate", "--to", "s3", check=False)
+    assert refused.returncode == 1
+    assert "1 files are missing and 1 are damaged" in refused.stderr
+    assert "--accept-losses" in refused.stderr
+    assert answers(shared)
+    # Restored in the source, it is copied anew.
+    broken.write_bytes(kept)
+    done = json.loads(shared.orthweb("store", "migrate", "--to", "s3", "--accept-losses", "--json").stdout)
+    assert done["switched"]
+    assert (done["losses"]["missing"], done["losses"]["damaged"]) == (1, 0)
+    gone.write_bytes(content)
+    os.chown(gone, images(shared).stat().st_uid, images(shared).stat().st_gid)
+    shared.write(s3=bucket(own_bucket))
+    again = shared.orthweb("store", "migrate", "--to", "filesystem", "--accept-losses")
+    assert "files verified" in again.stdout
+    assert answers(shared)
+
+
+def test_site_that_is_down_then_its_images_move_and_it_stays_down(shared: LiveSite, tmp_path: Path) -> None:
+    sent = samples(tmp_path, 3, seed="down")
+    with sending(shared, sent) as first:
+        pass
+    before = digests(shared, sent)
+    shared.orthweb("down")
+    shared.write(store={"kind": "database"})
+    assert "files verified" in shared.orthweb("store", "migrate", "--to", "database", "--accept-losses").stdout
+    assert not shared.target.running()
+    shared.orthweb("up")
+    assert len(first.acknowledged) == 3
+    assert digests(shared, sent) == before
+    shared.write()
+    shared.orthweb("store", "migrate", "--to", "filesystem", "--accept-losses")
+
+
+def test_call_that_makes_no_sense_then_one_line_says_what_to_do(shared: LiveSite) -> None:
+    for words, said in (
+        (("--to", "tape"), "--to: tape: should be filesystem, s3 or database"),
+        (("--to", "s3"), 'store.kind: is filesystem; set it to "s3" first'),
+    ):
+        refused = shared.orthweb("store", "migrate", *words, check=False)
+        assert refused.returncode == 2
+        assert said in refused.stderr
+    (shared.state / JOURNAL).unlink(missing_ok=True)
+    refused = shared.orthweb("store", "migrate", "--to", "filesystem", check=False)
+    assert refused.returncode == 2
+    assert "nothing to move" in refused.stderr
+    assert isinstance(shared.target, LocalTarget)
