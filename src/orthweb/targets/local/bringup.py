@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from orthweb import pki, secrets
 from orthweb.errors import OrthwebError, UsageError
 from orthweb.targets.base import PlanItem, Report, quiet
-from orthweb.targets.host import accounts, folder, libraries, rendering, store
+from orthweb.targets.host import accounts, changes, folder, libraries, rendering, store
 from orthweb.targets.host.deployment import Bundle, File, changed, readable
 from orthweb.targets.host.readiness import ready
 from orthweb.targets.local import database, inspection, planning, ports, replicas, supervision
@@ -48,7 +48,7 @@ def up(place: Place, report: Report) -> list[PlanItem]:
             done = _make(place, run, report)
             wait(place, report)
             _sweep_plugins(place)
-            return done + planning.warnings(place)
+            return done + changes.warnings(place)
 
 
 @dataclass
@@ -92,8 +92,8 @@ def _make(place: Place, run: _Run, report: Report) -> list[PlanItem]:
     users = accounts.ensure()
     fresh = secrets.missing(place.state.secrets)
     kept = secrets.ensure(place.state.secrets)
-    done = planning.new_secrets(fresh)
-    done += planning.certificates(pki.ensure(place.state.pki, place.site, place.base))
+    done = changes.new_secrets(fresh)
+    done += changes.certificates(pki.ensure(place.state.pki, place.site, place.base))
     layout = place.layout()
     facts = folder.read_facts(place.state)
     facts = replace(facts, site=facts.site or uuid.uuid4().hex, site_file=place.file_name)
@@ -111,7 +111,7 @@ def _make(place: Place, run: _Run, report: Report) -> list[PlanItem]:
     if place.site.store.kind == "s3":
         libraries.deliver(layout.endpoints.libraries)
     differing = changed(place.files(layout, users), users)
-    done += planning.files(place, differing)
+    done += changes.files(place, differing)
     if planning.services_changed(differing):
         _halt(place, run, report, "the services themselves changed")
     if run.running:
@@ -137,7 +137,6 @@ def _folders(place: Place, users: accounts.Accounts, layout: Layout) -> None:
             for process in endpoints.archives
             for path in rendering.archive_folders(place.site, process.folder)
         ),
-        *(((state.plugins, users.archive),) if place.libraries else ()),
         (state.edge, users.edge),
         (state.edge / "sds", users.edge),
         (state.edge / "eds", users.edge),
@@ -245,7 +244,7 @@ def apply(
     wanted = planning.restarts(place, differing)
     done = planning.comings_and_goings(place)
     states = place.supervisor.services()
-    idle = [name for name in states if name not in wanted and planning.wants(differing, "idle", name)]
+    idle = [name for name in states if name not in wanted and changes.wants(differing, "idle", name)]
     if idle and inspection.open_associations(place.run / "edge" / "admin.sock"):
         why = "its internal certificate is used from its next start: an association is open now"
         done += [PlanItem("warn", name, why) for name in idle]
@@ -266,7 +265,7 @@ def apply(
             item.put(users.of(item.service))
     place.supervisor.update()
     replicas.forget(place)
-    if planning.wants(differing, "reload", "index") and "index" not in wanted:
+    if changes.wants(differing, "reload", "index") and "index" not in wanted:
         place.supervisor.signal("index", signal.SIGHUP)
     for name in place.services:
         place.supervisor.start(name)

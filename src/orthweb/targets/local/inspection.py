@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import json
 import re
 import time
@@ -13,35 +12,20 @@ from typing import TYPE_CHECKING, Any, Literal
 import httpx
 import psutil
 
-from orthweb import secrets
-from orthweb.access import Credentials, MoveDestination, SiteAccess
+from orthweb.access import SiteAccess
 from orthweb.checks.facts import HostFacts, IndexFacts, InternalPort, ServiceFacts, StoreFacts
 from orthweb.errors import NotRunningError, OrthwebError
 from orthweb.render.postgresql import DATABASE, ROLE
 from orthweb.state import StateFolder
 from orthweb.targets.base import ServiceStatus, SiteStatus
-from orthweb.targets.host import accounts, machine
-from orthweb.targets.host.deployment import Bundle, File
+from orthweb.targets.host import accounts, machine, reaching
 from orthweb.targets.host.readiness import ready
 from orthweb.targets.local import supervision
 from orthweb.targets.local.place import Place
 from orthweb.targets.local.supervision import RUNNING, STARTING
 
 if TYPE_CHECKING:
-    from orthweb.site import Site
-
-
-def connectable(site: Site) -> str:
-    """Give the name or address under which this machine reaches its own edge.
-
-    The hostname may be one that only the outside resolves; the certificates cover localhost and the addresses too.
-    """
-    addresses = [address for address in site.edge.listen if not address.is_unspecified]
-    if len(addresses) < len(site.edge.listen) or any(
-        address == ipaddress.ip_address("127.0.0.1") for address in addresses
-    ):
-        return "localhost" if site.tls.certificate is None else site.hostname
-    return str(addresses[0]) if site.tls.certificate is None else site.hostname
+    pass
 
 
 def edge_ports(state: StateFolder) -> set[int]:
@@ -80,36 +64,6 @@ def last_words(log: Path, lines: int = 3) -> str:
     except OSError:
         said = []
     return " | ".join(line.strip() for line in said[-lines:]) or "nothing"
-
-
-def difference(item: File | Bundle) -> str:
-    """Say what of a file differs from what is there: keys for JSON and settings files, never values."""
-    if isinstance(item, Bundle):
-        return "certificates, loaded without a restart"
-    try:
-        old = item.path.read_text()
-    except (OSError, UnicodeDecodeError):
-        return "not there yet"
-    if old.encode() == item.content:
-        return "owner or mode"
-    keys = sorted(_keys(old, item.path) ^ _keys(item.content.decode(), item.path))
-    names = list(dict.fromkeys(".".join(key.split(".")[-2:]) for key, _ in keys))
-    return f"differs in {', '.join(names[:4])}{', ...' if len(names) > 4 else ''}" if names else "differs"
-
-
-def _keys(text: str, path: Path) -> set[tuple[str, str]]:
-    if path.suffix == ".json":
-        with contextlib.suppress(ValueError):
-            return set(_flat(json.loads(text)))
-    return {(line.split("=")[0].strip(), line) for line in text.splitlines() if "=" in line}
-
-
-def _flat(value: Any, name: str = "") -> list[tuple[str, str]]:
-    if isinstance(value, dict):
-        return [pair for key, item in value.items() for pair in _flat(item, f"{name}.{key}" if name else key)]
-    if isinstance(value, list):
-        return [pair for number, item in enumerate(value) for pair in _flat(item, f"{name}[{number}]")]
-    return [(name, json.dumps(value))]
 
 
 def _versions(place: Place) -> dict[str, str]:
@@ -155,24 +109,7 @@ def access(place: Place) -> SiteAccess:
     ------
     NotRunningError : there is none.
     """
-    endpoints = place.kept_endpoints()
-    kept = secrets.read(place.state.secrets)
-    files = place.pki
-    return SiteAccess(
-        name=place.site.name,
-        host=connectable(place.site),
-        https_port=place.site.edge.https_port,
-        dicom_port=place.site.edge.dicom_port,
-        aet=place.site.dicom.aet,
-        ca=files.trusted_by_clients,
-        credentials=Credentials(secrets.ADMIN_USER, kept.admin_password),
-        client_certificates=place.site.tls.client_certificates,
-        tls_profile=place.site.tls.profile,
-        client=files.check,
-        move_destination=MoveDestination(
-            endpoints.check_aet, endpoints.check_host, endpoints.check_port, files.check, files.site_ca.certificate
-        ),
-    )
+    return reaching.access(place, place.kept_endpoints())
 
 
 def status(place: Place) -> SiteStatus:

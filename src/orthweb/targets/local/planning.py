@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 from orthweb import pki, secrets
 from orthweb.errors import SiteFileError
 from orthweb.sitefile import check_ports
 from orthweb.targets.base import PlanItem
-from orthweb.targets.host import accounts, folder, machine
-from orthweb.targets.host.deployment import Bundle, Effect, File, changed
+from orthweb.targets.host import accounts, changes, folder
+from orthweb.targets.host.changes import Item
+from orthweb.targets.host.deployment import File, changed
 from orthweb.targets.local import database, inspection, replicas
 from orthweb.targets.local.place import Layout, Place
-
-Item = File | Bundle
-
-FEW = 4
-"""Up to this many new files are named one by one."""
 
 
 def check_edge_ports(place: Place) -> None:
@@ -50,9 +45,9 @@ def plan(place: Place) -> list[PlanItem]:
     elif place.site.store.path is not None and not folder.read_facts(place.state).store:
         items.append(PlanItem("change", str(place.store), "store: becomes the archive's alone (owner, mode 0700)"))
     missing = secrets.missing(place.state.secrets)
-    items += new_secrets(missing)
+    items += changes.new_secrets(missing)
     due = pki.plan(place.state.pki, place.site, place.base)
-    items += certificates(due)
+    items += changes.certificates(due)
     if not database.is_complete(place.data):
         why = f"PostgreSQL {place.programs.postgresql_major}: data directory, role and database"
         items.append(PlanItem("create", "index", why))
@@ -63,47 +58,13 @@ def plan(place: Place) -> list[PlanItem]:
         items += _files(place, layout, running)
     if not running:
         items += [PlanItem("start", name, "not running") for name in place.services]
-    return items + warnings(place)
-
-
-def new_secrets(names: Sequence[str]) -> list[PlanItem]:
-    """Say which secrets are generated."""
-    if not names:
-        return []
-    words = ", ".join(secrets.file_name(name).replace("-", " ") for name in names)
-    return [PlanItem("create", "secrets", f"generated: {words}")]
-
-
-def certificates(changes: Sequence[pki.Change]) -> list[PlanItem]:
-    """Say which certificates are issued and renewed, and what a person should know of the others."""
-    missing = [change.name for change in changes if change.action == "issue"]
-    items = [PlanItem("create", "certificates", f"issued: {', '.join(missing)}")] if missing else []
-    actions: dict[str, Literal["renew", "warn"]] = {"renew": "renew", "keep": "warn"}
-    others = [change for change in changes if change.action != "issue"]
-    return items + [PlanItem(actions[change.action], f"certificate {change.name}", change.reason) for change in others]
-
-
-def files(place: Place, differing: Sequence[Item]) -> list[PlanItem]:
-    """Say what of each file differs; files that are all new count as one thing."""
-    new, items = [], []
-    for item in differing:
-        path = item.folder if isinstance(item, Bundle) else item.path
-        label = str(path.relative_to(place.state.root))
-        if (path / "current").exists() if isinstance(item, Bundle) else path.exists():
-            items.append(PlanItem("change", label, inspection.difference(item)))
-        else:
-            new.append(label)
-    if len(new) > FEW:
-        items.insert(0, PlanItem("create", "configuration", f"{len(new)} files for {', '.join(place.services)}"))
-    else:
-        items += [PlanItem("create", label, "not there yet") for label in new]
-    return items
+    return items + changes.warnings(place)
 
 
 def _files(place: Place, layout: Layout, running: bool) -> list[PlanItem]:
     users = accounts.find()
     differing = changed(place.files(layout, users), users)
-    items = files(place, differing)
+    items = changes.files(place, differing)
     if running:
         items += comings_and_goings(place)
         items += [PlanItem("restart", name, why) for name, why in restarts(place, differing).items()]
@@ -143,25 +104,3 @@ def restarts(place: Place, differing: Sequence[Item]) -> dict[str, str]:
             for name in place.services if item.service == "supervisor" else (item.service,):
                 found.setdefault(name, f"{item.path.name} changed")
     return {name: found[name] for name in place.services if name in found and (name in known or not known)}
-
-
-def wants(differing: Sequence[Item], effect: Effect, service: str) -> bool:
-    """Tell whether a changed file asks this of a service."""
-    return any(isinstance(item, File) and item.effect == effect and item.service == service for item in differing)
-
-
-def warnings(place: Place) -> list[PlanItem]:
-    """Say what is allowed and should be known."""
-    site = place.site
-    items = []
-    open_to_all = site.unknown_peers == "all" and site.tls.client_certificates == "off"
-    if open_to_all and not site.loopback_only:
-        why = "every peer that reaches the DICOM port may query and retrieve: set it to store, or ask for certificates"
-        items.append(PlanItem("warn", "dicom.unknown_peers", why))
-    largest = machine.max_body(site)
-    if largest < site.edge.max_body:
-        why = (
-            f"is {largest / 1024**3:.1f} GiB here, a third of this machine's memory: Orthanc needs three times as much"
-        )
-        items.append(PlanItem("warn", "edge.max_body", why))
-    return items
