@@ -94,6 +94,16 @@ def archive() -> Account | None:
     return _of_package("archive") if is_root() else None
 
 
+def index() -> Account | None:
+    """Find the index's user; None when an ordinary user runs the site.
+
+    Raises
+    ------
+    UsageError : it is missing.
+    """
+    return _of_package("index") if is_root() else None
+
+
 def _of_package(service: str) -> Account:
     user, package = DEBIAN_USERS[service]
     account = _look_up(user)

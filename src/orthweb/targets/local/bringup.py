@@ -12,12 +12,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from orthweb import pki, secrets
+from orthweb.capabilities.schema import Upgrade
 from orthweb.errors import OrthwebError, UsageError
 from orthweb.targets.base import PlanItem, Report, quiet
 from orthweb.targets.host import accounts, changes, folder, libraries, rendering, store
 from orthweb.targets.host.deployment import Bundle, File, changed, readable
 from orthweb.targets.host.readiness import ready
-from orthweb.targets.local import database, inspection, planning, ports, replicas, supervision
+from orthweb.targets.local import database, inspection, migration, planning, ports, replicas, supervision
 from orthweb.targets.local.place import Layout, Place
 
 READY_SECONDS = 90.0
@@ -43,10 +44,12 @@ def up(place: Place, report: Report) -> list[PlanItem]:
         if not running:
             clear_leftovers(place, report)
         planning.check_edge_ports(place)
+        upgrade = migration.due(place)
         run = _Run(running)
         with _undone(place, run, report):
-            done = _make(place, run, report)
+            done = _make(place, run, upgrade, report)
             wait(place, report)
+            migration.remember(place)
             _sweep_plugins(place)
             return done + changes.warnings(place)
 
@@ -87,7 +90,7 @@ def clear_leftovers(place: Place, report: Report) -> None:
     database.forget_dead_server(place.data, place.run / "index")
 
 
-def _make(place: Place, run: _Run, report: Report) -> list[PlanItem]:
+def _make(place: Place, run: _Run, upgrade: Upgrade | None, report: Report) -> list[PlanItem]:
     report("secrets and certificates")
     users = accounts.ensure()
     fresh = secrets.missing(place.state.secrets)
@@ -106,6 +109,8 @@ def _make(place: Place, run: _Run, report: Report) -> list[PlanItem]:
         _halt(place, run, report, "the index gets a new password")
     done += _index(place, users, kept, facts.index_password == digest, report)
     folder.write_facts(place.state, replace(facts, index_password=digest))
+    if upgrade is not None:
+        done.append(_migrate(place, users, kept, upgrade, run, report))
     _deliver_envoy(place)
     _deliver_plugins(place, users)
     if place.site.store.kind == "s3":
@@ -202,6 +207,23 @@ def _index(
         database.set_password(place.programs, users.index, place.data, kept.index_password)
         return [PlanItem("change", "index", "the password that its secret says")]
     return []
+
+
+def _migrate(
+    place: Place, users: accounts.Accounts, kept: secrets.Secrets, upgrade: Upgrade, run: _Run, report: Report
+) -> PlanItem:
+    """Change the index's schema; when that fails, let a site that ran go on as it was."""
+    ran = run.running
+    _halt(place, run, report, "the index gets a newer schema")
+    try:
+        migration.migrate(place, users, kept.index_password, upgrade, report)
+    except BaseException:
+        if ran:
+            report("starting the site as it was")
+            supervision.launch(place.state.root / "supervisord.conf", place.state.logs / "supervisor.log")
+            run.running = True
+        raise
+    return PlanItem("change", "index", str(upgrade))
 
 
 def _deliver_envoy(place: Place) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -16,11 +17,12 @@ from orthweb.files import sync_folder
 from orthweb.render.postgresql import DATABASE, ROLE, SUPERUSER
 from orthweb.render.supervisor import Account
 from orthweb.targets.host.accounts import ids
+from orthweb.targets.host.accounts import index as owner
 from orthweb.targets.host.folder import folder
 from orthweb.targets.local.programs import Programs
 
 
-def _run(programs: Programs, account: Account | None, command: Sequence[str], text: str | None = None) -> None:
+def _run(programs: Programs, account: Account | None, command: Sequence[str], text: str | None = None) -> str:
     who = ["--reuid", str(account.uid), "--regid", str(account.gid), "--clear-groups"] if account is not None else []
     # It ends with us, or the next call would find it still at work in a folder that looks half made.
     words = [str(programs.setpriv), *who, "--no-new-privs", "--pdeathsig", "KILL", "--", *command]
@@ -32,13 +34,14 @@ def _run(programs: Programs, account: Account | None, command: Sequence[str], te
         raise OrthwebError(
             f"{Path(command[0]).name} failed: {worst}", "free space or mend the folder, then `orthweb up`"
         )
+    return done.stdout
 
 
-def _single(programs: Programs, data: Path) -> list[str]:
+def _single(programs: Programs, data: Path, name: str = "postgres") -> list[str]:
     """Give the command of a server without clients, ports or sockets, which reads SQL from its input."""
     settings = ("log_statement=none", "log_min_error_statement=panic", "password_encryption=scram-sha-256")
     options = [word for setting in settings for word in ("-c", setting)]
-    return [str(programs.postgresql / "postgres"), "--single", "-D", str(data), *options, "postgres"]
+    return [str(programs.postgresql / "postgres"), "--single", "-D", str(data), *options, name]
 
 
 def create(programs: Programs, account: Account | None, data: Path, password: str) -> None:
@@ -70,6 +73,14 @@ def create(programs: Programs, account: Account | None, data: Path, password: st
 def set_password(programs: Programs, account: Account | None, data: Path, password: str) -> None:
     """Give the archive's role a new password while PostgreSQL does not run."""
     _run(programs, account, _single(programs, data), f"ALTER ROLE {ROLE} PASSWORD '{password}'\n")
+
+
+def ask(programs: Programs, data: Path, sql: str) -> str | None:
+    """Ask the archive's database for one value while PostgreSQL does not run; None when there is none."""
+    said = _run(programs, owner(), _single(programs, data, DATABASE), sql.replace("\n", " ") + "\n")
+    # "1: count = "3"	(typeid = 20, ...)": what a server without clients writes for each column of each row.
+    found = re.search(r'^\s*1: \S+ = "([^"]*)"', said, re.MULTILINE)
+    return found[1] if found else None
 
 
 def forget_dead_server(data: Path, sockets: Path) -> None:

@@ -11,7 +11,7 @@ from orthweb.targets.base import PlanItem
 from orthweb.targets.host import accounts, changes, folder
 from orthweb.targets.host.changes import Item
 from orthweb.targets.host.deployment import File, changed
-from orthweb.targets.local import database, inspection, replicas
+from orthweb.targets.local import database, inspection, migration, replicas
 from orthweb.targets.local.place import Layout, Place
 
 
@@ -51,6 +51,8 @@ def plan(place: Place) -> list[PlanItem]:
     if not database.is_complete(place.data):
         why = f"PostgreSQL {place.programs.postgresql_major}: data directory, role and database"
         items.append(PlanItem("create", "index", why))
+    elif (upgrade := migration.due(place)) is not None:
+        items.append(PlanItem("change", "index", str(upgrade)))
     running = place.running()
     if missing or any(change.action == "issue" for change in due) or accounts.missing_edge_user():
         items.append(PlanItem("create", "configuration", "of PostgreSQL, Orthanc, Envoy and the supervisor"))
