@@ -35,7 +35,6 @@ SHARED_MEMORY = 256 * 1024**2
 
 
 def endpoints(
-    site: Site,
     archives: Sequence[tuple[str, Role]],
     addresses: Addresses,
     egress: Sequence[str],

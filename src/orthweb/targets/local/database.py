@@ -1,86 +1,53 @@
-"""Make the index: a PostgreSQL data directory with one role and one database, whole or not at all."""
+"""Make the index with this machine's PostgreSQL, change and ask it while no server runs."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import re
-import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
 
-from orthweb.errors import OrthwebError
-from orthweb.files import sync_folder
-from orthweb.render.postgresql import DATABASE, ROLE, SUPERUSER
 from orthweb.render.supervisor import Account
-from orthweb.targets.host.accounts import ids
+from orthweb.targets.host import cluster
 from orthweb.targets.host.accounts import index as owner
-from orthweb.targets.host.folder import folder
+from orthweb.targets.host.cluster import is_complete
 from orthweb.targets.local.programs import Programs
 
+__all__ = ["ask", "create", "forget_dead_server", "is_complete", "set_password"]
 
-def _run(programs: Programs, account: Account | None, command: Sequence[str], text: str | None = None) -> str:
-    who = ["--reuid", str(account.uid), "--regid", str(account.gid), "--clear-groups"] if account is not None else []
-    # It ends with us, or the next call would find it still at work in a folder that looks half made.
-    words = [str(programs.setpriv), *who, "--no-new-privs", "--pdeathsig", "KILL", "--", *command]
-    environment = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
-    done = subprocess.run(words, input=text, env=environment, cwd="/", capture_output=True, text=True, check=False)
-    if done.returncode != 0 or "ERROR:" in done.stderr or "FATAL:" in done.stderr:
-        said = [line for line in done.stderr.splitlines() if line.strip()] or ["no message"]
-        worst = next((line for line in said if "ERROR:" in line or "FATAL:" in line or "error:" in line), said[-1])
-        raise OrthwebError(
-            f"{Path(command[0]).name} failed: {worst}", "free space or mend the folder, then `orthweb up`"
+
+def _runner(programs: Programs, account: Account | None) -> cluster.Run:
+    """Give what runs PostgreSQL's programs as its own user."""
+
+    def run(data: Path, words: Sequence[str], text: str | None) -> subprocess.CompletedProcess[str]:
+        who = ["--reuid", str(account.uid), "--regid", str(account.gid), "--clear-groups"] if account else []
+        command = [str(programs.postgresql / words[0]), *(str(data) if it == cluster.DATA else it for it in words[1:])]
+        # It ends with us, or the next call would find it still at work in a folder that looks half made.
+        command = [str(programs.setpriv), *who, "--no-new-privs", "--pdeathsig", "KILL", "--", *command]
+        environment = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
+        return subprocess.run(
+            command, input=text, env=environment, cwd="/", capture_output=True, text=True, check=False
         )
-    return done.stdout
 
-
-def _single(programs: Programs, data: Path, name: str = "postgres") -> list[str]:
-    """Give the command of a server without clients, ports or sockets, which reads SQL from its input."""
-    settings = ("log_statement=none", "log_min_error_statement=panic", "password_encryption=scram-sha-256")
-    options = [word for setting in settings for word in ("-c", setting)]
-    return [str(programs.postgresql / "postgres"), "--single", "-D", str(data), *options, name]
+    return run
 
 
 def create(programs: Programs, account: Account | None, data: Path, password: str) -> None:
-    """Make the data directory beside its place and move it there when it is complete and on the disk.
-
-    A directory that an interrupted call left half made is thrown away.
-    """
-    new = data.with_name(data.name + ".new")
-    if new.exists():
-        shutil.rmtree(new)
-    # The folder above is ours, so that PostgreSQL cannot put something else in the place of its data.
-    folder(new, 0o700, *ids(account))
-    initdb = [str(programs.postgresql / "initdb"), "-D", str(new), "-U", SUPERUSER, "--encoding=UTF8"]
-    initdb += ["--locale=C.UTF-8", "--data-checksums", "--auth-local=peer", "--auth-host=reject", "--no-sync"]
-    _run(programs, account, initdb)
-    # The password goes in over standard input and is kept as a SCRAM verifier; one statement a line.
-    sql = (
-        f"CREATE ROLE {ROLE} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE PASSWORD '{password}'\n"
-        f"CREATE DATABASE {DATABASE} OWNER {ROLE} STRATEGY file_copy\n"
-        f"REVOKE CONNECT ON DATABASE {DATABASE} FROM PUBLIC\n"
-        "REVOKE CONNECT ON DATABASE postgres FROM PUBLIC\n"
-    )
-    _run(programs, account, _single(programs, new), sql)
-    _run(programs, account, [str(programs.postgresql / "initdb"), "-D", str(new), "--sync-only"])
-    new.rename(data)
-    sync_folder(data.parent)
+    """Make the data directory; see `cluster.create`."""
+    cluster.create(_runner(programs, account), account, data, password)
 
 
 def set_password(programs: Programs, account: Account | None, data: Path, password: str) -> None:
     """Give the archive's role a new password while PostgreSQL does not run."""
-    _run(programs, account, _single(programs, data), f"ALTER ROLE {ROLE} PASSWORD '{password}'\n")
+    cluster.set_password(_runner(programs, account), data, password)
 
 
 def ask(programs: Programs, data: Path, sql: str) -> str | None:
     """Ask the archive's database for one value while PostgreSQL does not run; None when there is none."""
-    said = _run(programs, owner(), _single(programs, data, DATABASE), sql.replace("\n", " ") + "\n")
-    # "1: count = "3"	(typeid = 20, ...)": what a server without clients writes for each column of each row.
-    found = re.search(r'^\s*1: \S+ = "([^"]*)"', said, re.MULTILINE)
-    return found[1] if found else None
+    return cluster.ask(_runner(programs, owner()), data, sql)
 
 
 def forget_dead_server(data: Path, sockets: Path) -> None:
@@ -110,8 +77,3 @@ def _is_server(pid: int) -> bool:
         return psutil.Process(pid).name() == "postgres"
     except psutil.NoSuchProcess:
         return False
-
-
-def is_complete(data: Path) -> bool:
-    """Tell whether there is a data directory that was made to the end."""
-    return (data / "PG_VERSION").is_file()
