@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import selectors
 import socket
 import subprocess
 import sys
@@ -93,8 +94,13 @@ def main() -> None:
     parser.add_argument("--delay", type=float, default=0.020, help="seconds, each way (default: 0.020)")
     options = parser.parse_args()
     host, _, target = options.target.rpartition(":")
-    with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(serve(options.port, host, int(target), options.delay))
+    with contextlib.suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=_precise) as runner:
+        runner.run(serve(options.port, host, int(target), options.delay))
+
+
+def _precise() -> asyncio.AbstractEventLoop:
+    """Give an event loop that can wait for half a millisecond: epoll's waits are whole ones."""
+    return asyncio.SelectorEventLoop(selectors.SelectSelector())
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ class Reading:
     accept : the header of that name.
     parallel : requests at once.
     promised : whether images are read, for which there is a target.
+    body : JSON to send with POST; None asks with GET.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Reading:
     accept: str = "*/*"
     parallel: int = 1
     promised: bool = True
+    body: str | None = None
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,8 @@ def fetch(way: Way, reading: Reading) -> tuple[float, int]:
     common = [f'user = "{endpoint.credentials.user}:{endpoint.credentials.password}"', 'noproxy = "*"']
     common += [f'header = "Accept: {_quoted(reading.accept)}"', "http2" if way.http2 else "http1.1"]
     common += ['write-out = "%{http_code} %{size_download}\\n"', 'output = "/dev/null"']
+    if reading.body is not None:
+        common.append(f'data = "{_quoted(reading.body)}"')
     if endpoint.ca is not None:
         common.append(f'cacert = "{endpoint.ca}"')
     # An option before --next holds for its own URLs alone.

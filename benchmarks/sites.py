@@ -72,13 +72,18 @@ def free_port() -> int:
 
 
 class BenchmarkSite:
-    """A site in a folder of its own, with the verbs as a person calls them."""
+    """A site in a folder of its own, with the verbs as a person calls them.
 
-    def __init__(self, folder: Path) -> None:
+    Parameters
+    ----------
+    text : more of the site file: tables besides [edge].
+    """
+
+    def __init__(self, folder: Path, text: str = "") -> None:
         self.folder = folder
         self.file = folder / "site.toml"
         self.https_port, self.dicom_port = free_port(), free_port()
-        self.file.write_text(f"[edge]\nhttps_port = {self.https_port}\ndicom_port = {self.dicom_port}\n")
+        self.file.write_text(f"[edge]\nhttps_port = {self.https_port}\ndicom_port = {self.dicom_port}\n{text}")
 
     @property
     def target(self) -> LocalTarget:
@@ -126,8 +131,9 @@ class BenchmarkSite:
 
     @property
     def behind_edge(self) -> Endpoint:
-        """The same archive without the edge, for HTTP (its DICOM port wants the edge's certificate)."""
-        return _inside(self.target.state.archive / "configuration")
+        """The Orthanc that answers queries and retrieval, without the edge."""
+        endpoints = self.target.place.kept_endpoints()
+        return _inside((endpoints.readers or endpoints.writers)[0].configuration)
 
 
 def _inside(configuration: Path) -> Endpoint:
@@ -145,14 +151,16 @@ def _inside(configuration: Path) -> Endpoint:
 
 
 @contextmanager
-def site(*, up: bool = True) -> Iterator[BenchmarkSite]:
+def site(text: str = "", *, up: bool = True) -> Iterator[BenchmarkSite]:
     """Give a site, brought up unless told otherwise; stop it and delete its folder afterwards.
+
+    `text` is more of the site file: tables besides [edge].
 
     The folder is one that the services' users can reach, on a real disk.
     """
     folder = Path(tempfile.mkdtemp(prefix="orthweb-bench-", dir="/var/tmp"))
     folder.chmod(0o755)
-    made = BenchmarkSite(folder)
+    made = BenchmarkSite(folder, text)
     try:
         if up:
             made.orthweb("up")
@@ -184,7 +192,7 @@ def archive_alone() -> Iterator[Endpoint]:
         words = [str(place.programs.orthanc.program), str(alone)]
         endpoint = _inside(alone)
         with _running(made, "archive", words, account, [endpoint.dicom_port, differing["HttpPort"]]):
-            _await(endpoint)
+            await_answer(endpoint)
             yield endpoint
 
 
@@ -208,7 +216,7 @@ def edge_without_tls(made: BenchmarkSite) -> Iterator[Endpoint]:
     edge = made.edge
     endpoint = replace(edge, name="edge without TLS", host="127.0.0.1", url=f"http://127.0.0.1:{port}", ca=None)
     with _running(made, "edge", words, account, [port]):
-        _await(endpoint)
+        await_answer(endpoint)
         yield endpoint
 
 
@@ -250,7 +258,7 @@ def _running(
         process.wait(START_SECONDS)
 
 
-def _await(endpoint: Endpoint) -> None:
+def await_answer(endpoint: Endpoint) -> None:
     """Wait until an archive answers."""
     deadline = time.monotonic() + START_SECONDS
     while True:
