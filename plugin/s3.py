@@ -27,12 +27,14 @@ def _register(orthanc):
     )
     orthanc.RegisterStorageArea(store.create, store.read, store.remove)
 
+    writing = (orthanc.HttpMethod.POST, orthanc.HttpMethod.PUT)
+    orthanc.RegisterIncomingHttpRequestFilter(
+        lambda uri, **request: request["method"] not in writing or store.gate.admits(uri)
+    )
+
     def look():
-        found = store.problem()
-        if found is None:
+        if store.gate.problem() is None:
             orthanc.LogWarning(f"the store is the bucket {settings.bucket}")
-        else:
-            orthanc.LogError(f"the store, the bucket {settings.bucket}, cannot be used: {found}")
 
     # A bucket that does not answer must not keep Orthanc from starting: it may come back, and the cache can be read.
     threading.Thread(target=look, daemon=True).start()

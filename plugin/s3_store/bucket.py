@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import obstore
-from obstore.exceptions import BaseError
+from obstore.exceptions import BaseError, PreconditionError
 from obstore.store import S3Store
 
 from .credentials import CredentialsFile
@@ -20,13 +20,14 @@ from .failures import DamagedObjectError, MissingObjectError, StoreError, failur
 from .settings import Settings, SettingsError
 
 if TYPE_CHECKING:
+    from obstore import UpdateVersion
     from obstore.store import ClientConfig, RetryConfig
 
 DIGEST = "orthweb-sha256"
 """User-defined metadata (``x-amz-meta-``) with the SHA-256 of the content: verified on every read."""
 
 MULTIPART = 16 * 1024**2
-"""Bytes from which an object is uploaded in parts: each request must get through within half of the deadline."""
+"""Bytes from which an object is uploaded in parts: each request must get through within a part of the deadline."""
 
 PART = 8 * 1024**2
 PARTS_AT_ONCE = 2
@@ -37,7 +38,13 @@ ERRORS = (BaseError, OSError, ValueError)
 """What obstore raises; an object or bucket that is missing is Python's FileNotFoundError."""
 
 PROBE = "orthweb-probe"
-"""An object that never exists: reading it tells whether the bucket can be read."""
+"""An object that never exists."""
+
+NO_ETAG: UpdateVersion = {"e_tag": '"none"'}
+"""Of no object: what may only replace one with this writes nothing."""
+
+REQUEST, RETRY = 0.4, 0.6
+"""Shares of the deadline: the longest that one request waits, and the latest that another one is begun."""
 
 
 class Bucket:
@@ -126,27 +133,36 @@ class Bucket:
         ------
         StoreError : it may still be there.
         """
-        try:
-            obstore.delete(self._store, key)
-        except ERRORS as error:
-            found = failure("remove", key, error)
-            if not isinstance(found, MissingObjectError):
-                raise found from None
+        for last in (False, True):
+            try:
+                obstore.delete(self._store, key)
+                return
+            except ERRORS as error:
+                found = failure("remove", key, error)
+                if isinstance(found, MissingObjectError):
+                    return
+                # obstore repeats what the server could not do, but not a deletion that was cut off.
+                if found.status or last:
+                    raise found from None
 
     def probe(self) -> None:
-        """Find out whether the bucket answers.
+        """Find out whether the bucket can be written to, by a write that its condition keeps from being done.
 
         Raises
         ------
-        StoreError : it does not, or the credentials may not read it or not list it.
+        StoreError : it does not answer, or the credentials may not write to it.
         """
         key = f"{self._settings.root}{PROBE}"
         try:
-            obstore.get(self._store, key)
+            obstore.put(self._store, key, b"", mode=NO_ETAG, attributes=self._attributes)
+        except PreconditionError:
+            return  # as it should be
         except ERRORS as error:
-            found = failure("read", key, error)
-            if not isinstance(found, MissingObjectError):
-                raise found from None
+            found = failure("write", key, error)
+            if found.code != "NoSuchKey":
+                raise StoreError(str(found), found.status, found.code) from None
+        else:
+            self.remove(key)  # a server that does not know conditions
 
     def _damage(self, answer: Any, content: bytes, digest: str) -> str | None:
         """Say what is wrong with a content, as far as the server lets one know."""
@@ -192,9 +208,8 @@ def _endpoint(settings: Settings) -> str:
 
 def _client_options(settings: Settings) -> ClientConfig:
     options: ClientConfig = {
-        # Half of the deadline for one request, so that a second one fits when the first gets no answer.
-        "connect_timeout": timedelta(seconds=min(5, settings.deadline / 2)),
-        "read_timeout": timedelta(seconds=settings.deadline / 2),
+        "connect_timeout": timedelta(seconds=min(5, settings.deadline * REQUEST)),
+        "read_timeout": timedelta(seconds=settings.deadline * REQUEST),
         # A large object takes its time; what counts is that something arrives.
         "timeout": timedelta(hours=1),
         "allow_http": settings.endpoint.startswith("http://"),
@@ -212,7 +227,7 @@ def _retries(deadline: float) -> RetryConfig:
     """Try again after server errors (500, 503 "SlowDown", 429) and broken connections, never after a refusal."""
     return {
         "max_retries": 1000,
-        "retry_timeout": timedelta(seconds=deadline / 2),
+        "retry_timeout": timedelta(seconds=deadline * RETRY),
         "backoff": {
             "init_backoff": timedelta(milliseconds=100),
             "max_backoff": timedelta(seconds=min(2, deadline / 8)),

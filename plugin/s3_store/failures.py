@@ -20,7 +20,9 @@ HINTS = {
 
 STATUS = re.compile(r"status code: (\d{3})")
 CODE = re.compile(r"<Code>([\w.]{1,64})</Code>")
-CAUSE = re.compile(r'message: "([^"]{1,200})"|(invalid peer certificate: \w+)')
+CERTIFICATE = re.compile(r"InvalidCertificate\(\s*(\w+)")
+CAUSE = re.compile(r'(?:message|error): "([^"]{1,200})"')
+TIMEOUT = "kind: Timeout"
 
 
 class StoreError(Exception):
@@ -57,9 +59,15 @@ def failure(operation: str, key: str, error: Exception) -> StoreError:
     if number:
         hint = f" ({HINTS[name]})" if name in HINTS else ""
         return StoreError(f"{what}: the server answers {number} {name}".rstrip() + hint, number, name)
-    causes = ["".join(found) for found in CAUSE.findall(text)]
-    return StoreError(f"{what}: {causes[-1] if causes else _first_line(text)}")
+    return StoreError(f"{what}: {_cause(text)}")
 
 
-def _first_line(text: str) -> str:
+def _cause(text: str) -> str:
+    """Find out why there was no answer: the innermost reason stands last in obstore's account."""
+    if certificate := CERTIFICATE.search(text):
+        return f"the server's certificate is not trusted ({certificate[1]}): see s3.ca and s3.endpoint"
+    if causes := CAUSE.findall(text):
+        return f"no answer: {causes[-1]}"
+    if TIMEOUT in text:
+        return "no answer in time"
     return text.split("\n", 1)[0][:300]

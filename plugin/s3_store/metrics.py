@@ -18,25 +18,29 @@ class Metrics:
 
     Parameters
     ----------
-    publish : takes a name and its new value, whenever one changes.
+    publish : takes a name and its new value, whenever one changes; first all of them.
     """
 
     def __init__(self, publish: Callable[[str, float], None]) -> None:
         self._publish = publish
         self._lock = threading.Lock()
         self._sums: defaultdict[str, float] = defaultdict(float)
+        self._published = False
         for operation in OPERATIONS:
             for what in ("total", "errors_total", "bytes_total", "seconds_total"):
-                self.add(f"{operation}_{what}", 0)
-        self.add("cache_hits_total", 0)
-        self.add("cache_misses_total", 0)
+                self._sums[f"{operation}_{what}"] = 0
+        for what in ("hits_total", "misses_total"):
+            self._sums[f"cache_{what}"] = 0
 
     def add(self, name: str, value: float) -> None:
         """Add to a sum."""
         # Published under the lock: else an older value could come last.
         with self._lock:
             self._sums[name] += value
-            self._publish(f"{PREFIX}_{name}", self._sums[name])
+            # Not at once: Orthanc has nowhere to put them while it loads its plugins.
+            for changed in [name] if self._published else list(self._sums):
+                self._publish(f"{PREFIX}_{changed}", self._sums[changed])
+            self._published = True
 
     def __getitem__(self, name: str) -> float:
         """Give a sum."""

@@ -94,7 +94,7 @@ class _Section:
     def text(self, name: str, default: str | None = None) -> str:
         value = self._left.pop(name, default)
         if not isinstance(value, str):
-            raise SettingsError(f"Orthweb.S3.{name}: must be a text" if value is not None else f"{name}: is missing")
+            raise SettingsError(f"Orthweb.S3.{name}: {'is missing' if value is None else 'must be a text'}")
         return value
 
     def path(self, name: str) -> Path | None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from .bucket import Bucket
 from .cache import Cache
-from .failures import StoreError
+from .gate import Gate
 from .layout import key
 from .metrics import Metrics
 from .settings import Settings
@@ -27,8 +27,8 @@ class ObjectStore:
     ) -> None:
         self._settings = settings
         self._bucket = Bucket(settings)
-        self._log = log
         self.metrics = Metrics(publish)
+        self.gate = Gate(self._bucket.probe, log)
         self._cache = (
             Cache(settings.cache_folder, settings.cache_size, log)
             if settings.cache_size > 0 and settings.cache_folder is not None
@@ -43,7 +43,7 @@ class ObjectStore:
         StoreError : it is not. To Orthanc any exception means so; it answers the sender with a failure.
         """
         name = key(self._settings.root, uuid, content_type)
-        with self.metrics.operation("create", len(content)):
+        with self.metrics.operation("create", len(content)), self.gate.writing():
             digest = self._bucket.put(name, content)
         if self._cache is not None:
             # What was just stored is what is asked for next.
@@ -82,11 +82,3 @@ class ObjectStore:
             self._cache.drop(name)
         with self.metrics.operation("remove"):
             self._bucket.remove(name)
-
-    def problem(self) -> str | None:
-        """Say why the bucket cannot be read now, or None."""
-        try:
-            self._bucket.probe()
-        except StoreError as error:
-            return str(error)
-        return None
