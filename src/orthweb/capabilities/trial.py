@@ -144,6 +144,8 @@ def _refusal(library: Library, trial: Trial, build: OrthancBuild) -> str:
 def _advice(reason: str, build: OrthancBuild) -> str:
     if "must be above" in reason:
         return f"get the build for Orthanc {dotted_version(build.version)}, or leave it out"
+    if "failed to map segment" in reason:
+        return "the folder that it was tried in allows no programs (noexec): name another one in TMPDIR"
     if "cannot open shared object file" in reason:
         return "install the library that it needs, or get the portable build"
     if "undefined symbol" in reason or "version `" in reason:

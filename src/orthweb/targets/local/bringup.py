@@ -97,6 +97,8 @@ def _make(place: Place, run: _Run, upgrade: Upgrade | None, report: Report) -> l
     kept = secrets.ensure(place.state.secrets)
     done = changes.new_secrets(fresh)
     done += changes.certificates(pki.ensure(place.state.pki, place.site, place.base))
+    if upgrade is not None:
+        done.append(_migrate(place, users, kept, upgrade, run, report))
     layout = place.layout()
     facts = folder.read_facts(place.state)
     facts = replace(facts, site=facts.site or uuid.uuid4().hex, site_file=place.file_name)
@@ -109,8 +111,6 @@ def _make(place: Place, run: _Run, upgrade: Upgrade | None, report: Report) -> l
         _halt(place, run, report, "the index gets a new password")
     done += _index(place, users, kept, facts.index_password == digest, report)
     folder.write_facts(place.state, replace(facts, index_password=digest))
-    if upgrade is not None:
-        done.append(_migrate(place, users, kept, upgrade, run, report))
     _deliver_envoy(place)
     _deliver_plugins(place, users)
     if place.site.store.kind == "s3":
@@ -212,16 +212,21 @@ def _index(
 def _migrate(
     place: Place, users: accounts.Accounts, kept: secrets.Secrets, upgrade: Upgrade, run: _Run, report: Report
 ) -> PlanItem:
-    """Change the index's schema; when that fails, let a site that ran go on as it was."""
+    """Change the index's schema before anything else is; when that fails, let a site that ran go on as it was."""
     ran = run.running
+    found = inspection.access(place) if ran else None
+    _deliver_plugins(place, users)
     _halt(place, run, report, "the index gets a newer schema")
     try:
         migration.migrate(place, users, kept.index_password, upgrade, report)
     except BaseException:
-        if ran:
+        if found is not None:
             report("starting the site as it was")
             supervision.launch(place.state.root / "supervisord.conf", place.state.logs / "supervisor.log")
             run.running = True
+            deadline = time.monotonic() + READY_SECONDS
+            while ready(found) is not None and time.monotonic() < deadline:
+                time.sleep(0.05)
         raise
     return PlanItem("change", "index", str(upgrade))
 

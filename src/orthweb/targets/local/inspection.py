@@ -71,7 +71,8 @@ def _versions(place: Place) -> dict[str, str]:
         found = place.programs
         from importlib.metadata import version
 
-        plugins = ", ".join(f"{plugin.name} {'.'.join(map(str, plugin.version))}" for plugin in found.orthanc.plugins)
+        loaded = found.orthanc.loaded(place.site.store.kind)
+        plugins = ", ".join(f"{plugin.name} {'.'.join(map(str, plugin.version))}" for plugin in loaded)
         return {
             "index": f"PostgreSQL {found.postgresql_major}",
             **{name: f"Orthanc {'.'.join(map(str, found.orthanc.version))} ({plugins})" for name, _ in place.archives},

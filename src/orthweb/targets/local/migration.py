@@ -79,6 +79,7 @@ def migrate(place: Place, users: Accounts, password: str, upgrade: Upgrade, repo
 
     Parameters
     ----------
+    users : who PostgreSQL and Orthanc run as; the plugin is where Orthanc's user can read it.
     password : of the archive's role.
 
     Raises
@@ -88,6 +89,8 @@ def migrate(place: Place, users: Accounts, password: str, upgrade: Upgrade, repo
     report("taking a snapshot of the index")
     snapshot = schema.take(place.data, place.state.backups, upgrade.revision)
     try:
+        # The role has the password that its secret says, even if the secret is newer than the last `up`.
+        database.set_password(place.programs, users.index, place.data, password)
         with tempfile.TemporaryDirectory(prefix="orthweb-schema-") as name:
             _change(place, users, password, upgrade, Path(name), report)
     except BaseException as error:
@@ -171,9 +174,8 @@ def _run_plugin(place: Place, account: Account | None, password: str, plugin: Pl
     if account is not None:
         os.chown(data, account.uid, account.gid)
     passfile = _file(work / "passfile", f"*:*:{DATABASE}:{ROLE}:{password}\n", account)
-    library = _file(work / "index.so", (plugin.source or plugin.library).read_bytes(), account)
     options = urlencode({"host": str(socket), "port": PORT, "passfile": str(passfile)}, quote_via=quote)
-    configuration = json.loads(probing.configuration([library])) | {
+    configuration = json.loads(probing.configuration([plugin.library])) | {
         "StorageDirectory": str(data),
         "IndexDirectory": str(data),
         "TemporaryDirectory": str(data),

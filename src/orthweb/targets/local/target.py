@@ -79,7 +79,7 @@ class LocalTarget:
             return [f"{self.state.root}: rendered configuration, logs (images, index, secrets and certificates stay)"]
         return [
             f"{self.state.root}: configuration, logs, secrets, certificates (clients must trust a new CA)",
-            f"{self.state.index}: the index",
+            f"{self.state.index}: the index, and every snapshot of it in {self.state.backups}",
             f"{self.place.store}: every DICOM file",
         ]
 
@@ -105,7 +105,7 @@ class LocalTarget:
             else:
                 archives = [self.state.service(name) for name, _ in self.place.archives]
                 inside = [archive / name for archive in archives for name in ("configuration", "tls")]
-                rendered = (self.state.edge, *inside, self.state.root / "bin")
+                rendered = (self.state.edge, *inside, self.state.root / "bin", self.state.plugins)
                 for path in (*rendered, self.state.logs, self.state.reports):
                     shutil.rmtree(path, ignore_errors=True)
                 (self.state.root / "supervisord.conf").unlink(missing_ok=True)
