@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from orthweb.cli import console
-from orthweb.errors import UsageError
+from orthweb.errors import OrthwebError, UsageError
 
 if TYPE_CHECKING:
     from orthweb.store.check import Result
@@ -25,6 +25,9 @@ _DURATION = re.compile(r"(\d{1,9})(s|min|h|d)")
 
 SAFE_AGE = 60.0
 """Seconds; younger orphans are never removed: an instance may be about to be indexed."""
+
+FEW = 10
+"""So many orphans are removed however small the store is."""
 
 PERIOD = 5.0
 """Seconds between two lines of progress where nobody watches."""
@@ -72,6 +75,9 @@ def check(
     ] = "1h",
     repair: Annotated[bool, typer.Option("--repair", help="Remove orphans, after showing them and asking.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="With --repair: do not ask.")] = False,
+    many: Annotated[
+        bool, typer.Option("--many", help="With --repair: also when more than a tenth of all files are orphans.")
+    ] = False,
     limit: Annotated[int, typer.Option(min=0, help="How many files of each kind are named.")] = 20,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
@@ -90,8 +96,8 @@ def check(
             f"--older-than: {older_than}: should be 1min or more with --repair",
             "a younger file may belong to an instance that is being stored just now",
         )
-    if yes and not repair:
-        raise UsageError("--yes: is only for --repair")
+    if (yes or many) and not repair:
+        raise UsageError(f"--{'yes' if yes else 'many'}: is only for --repair")
     host = _host()
     stored, facts = host.stored(), index_facts(host)
     backend = open_store(stored.kind, host.site, facts, stored.folder)
@@ -106,6 +112,8 @@ def check(
                 )
             if not json:
                 _print(result, repair=repair)
+            if repair and not many:
+                refuse_many(orphans.count, result.stored)
             if repair and orphans.count and _wanted(orphans.count, orphans.bytes, yes=yes):
                 removed = remove(orphans, index, backend)
     finally:
@@ -118,6 +126,20 @@ def check(
         console.out(f"Removed {console.count(removed.count, 'orphan')}, {console.size(removed.bytes)}{kept}.")
     if not result.intact:
         raise typer.Exit(1)
+
+
+def refuse_many(orphans: int, stored: int) -> None:
+    """Refuse to remove so much that something else is probably wrong.
+
+    Raises
+    ------
+    OrthwebError : more than a tenth of the store, and more than a few files.
+    """
+    if orphans > max(FEW, stored // 10):
+        raise OrthwebError(
+            f"{orphans} of {stored} files are orphans; nothing was removed",
+            "was the index restored from an older backup, or does another site keep its files there? Add --many if not",
+        )
 
 
 def _wanted(count: int, size: int, *, yes: bool) -> bool:

@@ -17,6 +17,9 @@ from orthweb.store.attachment import CHUNK, UUID, Attachment, ObjectMissingError
 from orthweb.targets.host.store import HARMLESS, MARK
 
 _HEX = re.compile("[0-9a-f]{2}")
+_NOT_THERE = (FileNotFoundError, NotADirectoryError)
+"""Also where something else, such as a link, is in a folder's place."""
+
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -80,7 +83,7 @@ class FilesystemStore:
         try:
             with self._beside(uuid) as folder:
                 told = os.stat(uuid, dir_fd=folder, follow_symlinks=False)
-        except FileNotFoundError:
+        except _NOT_THERE:
             return None
         return told.st_size if stat.S_ISREG(told.st_mode) else None
 
@@ -95,7 +98,7 @@ class FilesystemStore:
         try:
             with self._beside(uuid) as folder:
                 descriptor = os.open(uuid, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
-        except FileNotFoundError as error:
+        except _NOT_THERE as error:
             raise ObjectMissingError(f"{uuid}: is not in {self.place}") from error
         with os.fdopen(descriptor, "rb", buffering=0) as stream:
             if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
