@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
+from pydicom.dataset import Dataset
 from pynetdicom.association import Association
 from pynetdicom.presentation import build_context
 
@@ -60,13 +61,31 @@ def samples(folder: Path, count: int, *, seed: str, size: int = SMALL) -> list[S
     found = []
     for number in range(1, count + 1):
         image = study.slice(number, size=size)
-        words = (image.PatientID, image.StudyInstanceUID, image.SeriesInstanceUID, image.SOPInstanceUID)
-        digest = hashlib.sha1("|".join(map(str, words)).encode()).hexdigest()
-        name = "-".join(digest[start : start + 8] for start in range(0, 40, 8))
-        path = folder / f"{number:04}.dcm"
-        path.write_bytes(encode(image))
-        found.append(Sample(str(image.SOPInstanceUID), name, path, path.read_bytes()))
+        found.append(_sample(folder / f"{number:04}.dcm", image, str(image.SOPInstanceUID), encode(image)))
     return found
+
+
+def many_samples(folder: Path, count: int, *, seed: str, series: int) -> list[Sample]:
+    """Make tiny instances of one study quickly, the series in turns: each is a copy with another SOP Instance UID."""
+    folder.mkdir(parents=True, exist_ok=True)
+    study = PhantomStudy(seed)
+    images = [study.slice(1, series=number + 1, size=512) for number in range(series)]
+    contents = [encode(image) for image in images]
+    found = []
+    for number in range(count):
+        image, content = images[number % series], contents[number % series]
+        old = str(image.SOPInstanceUID)
+        new = f"{old[:-5]}{number:05}"
+        made = content.replace(old.encode(), new.encode())
+        found.append(_sample(folder / f"{number:05}.dcm", image, new, made))
+    return found
+
+
+def _sample(path: Path, image: Dataset, uid: str, content: bytes) -> Sample:
+    words = (image.PatientID, image.StudyInstanceUID, image.SeriesInstanceUID, uid)
+    digest = hashlib.sha1("|".join(map(str, words)).encode()).hexdigest()
+    path.write_bytes(content)
+    return Sample(uid, "-".join(digest[start : start + 8] for start in range(0, 40, 8)), path, content)
 
 
 def data_set(file: bytes) -> bytes:

@@ -33,7 +33,7 @@ NOBODY = 65534
 
 OWN = {
     "index": {"index/data", "run/index"},
-    "archive": {"archive/work", "archive/index-passfile", "store"},
+    "archive": {"archive/work", "archive/index-passfile", "reader/work", "reader/index-passfile", "store"},
     "edge": {"run/edge"},
 }
 """What a service may change: its data and its sockets. libpq insists that its password file is its user's own."""
@@ -148,7 +148,7 @@ def test_service_when_it_looks_for_what_it_may_change_then_finds_its_data_alone(
 def test_service_when_it_reads_the_others_secrets_then_it_may_not(shared: LiveSite, service: str) -> None:
     names = {name.split("/")[0] for name in may(USERS[service], "-readable", shared.state)}
     assert service in names
-    assert names - {service, "run", "bin"} <= ({"store"} if service == "archive" else set())
+    assert names - {service, "run", "bin"} <= ({"reader", "store"} if service == "archive" else set())
 
 
 @pytest.mark.usefixtures("as_root")

@@ -17,7 +17,7 @@ from orthweb.targets.host.readiness import ready
 from orthweb.targets.local import supervision
 
 COUNT = 500
-SERVICES = ("index", "archive", "edge")
+SERVICES = ("index", "archive", "reader", "edge")
 
 
 @pytest.fixture(scope="module")
@@ -90,15 +90,15 @@ def test_stop_and_start_of_the_index_during_a_send_then_every_acknowledged_insta
     assert found.kept, str(found)
 
 
-def test_a_changed_setting_during_a_send_then_the_archive_restarts_quickly_and_nothing_is_lost(
+def test_a_changed_setting_during_a_send_then_the_associations_finish_and_nothing_is_lost(
     running: LiveSite, slices: list[Sample], record_property: Callable[[str, object], None]
 ) -> None:
     before = pid_of(running, "archive")
     with sending(running, slices) as send:
         send.wait_for(COUNT // 5)
         running.write(archive={"stable_age": 61})
-        # Orthanc alone would wait for its open associations for as long as they say nothing.
-        running.orthweb("up", timeout=30)
+        running.orthweb("up", timeout=60)
+    assert send.lost_associations == 0, str(send)
     assert pid_of(running, "archive") != before
     assert len(send.acknowledged) == COUNT, str(send)
     found = account(running, slices, send.acknowledged)

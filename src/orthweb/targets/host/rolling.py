@@ -23,7 +23,7 @@ from orthweb.targets.base import Report
 PATIENCE = 600.0
 """Seconds that associations and requests have to end. One that is silent ends by itself after 60 (DicomScpTimeout)."""
 
-LULL = 30.0
+LULL = 60.0
 """Seconds to wait for a moment without an association, before the only writer refuses new ones."""
 
 READY_SECONDS = 60.0

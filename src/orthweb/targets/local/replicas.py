@@ -24,6 +24,9 @@ from orthweb.targets.local.place import Layout, Place
 RETRY_SECONDS = 15.0
 """How long a service may fail to start again and again before it is given up."""
 
+ROLL_SECONDS = 5.0
+"""The same while the index and all others run: there is nothing to wait for then."""
+
 _NAME = re.compile(r"(archive|reader)(-[0-9]+)?")
 _PROGRAM = "program:"
 
@@ -75,10 +78,13 @@ def forget(place: Place) -> None:
 class _Judge:
     """Tells what keeps an Orthanc from answering; raises when the supervisor cannot start it."""
 
-    def __init__(self, place: Place, processes: Mapping[str, ArchiveProcess], kept: secrets.Secrets) -> None:
+    def __init__(
+        self, place: Place, processes: Mapping[str, ArchiveProcess], kept: secrets.Secrets, patience: float
+    ) -> None:
         self._place = place
         self._processes = processes
         self._kept = kept
+        self._patience = patience
         self._failing: dict[str, float] = {}
 
     def __call__(self, name: str) -> str | None:
@@ -88,7 +94,7 @@ class _Judge:
         if problem is None or state not in ("BACKOFF", "FATAL"):
             return problem
         since = self._failing.setdefault(name, time.monotonic())
-        if state == "FATAL" or time.monotonic() - since > RETRY_SECONDS:
+        if state == "FATAL" or time.monotonic() - since > self._patience:
             words = inspection.last_words(place.state.logs / f"{name}.log")
             raise OrthwebError(f"{name} does not start; its log ends with: {words}", f"orthweb logs {name}")
         return problem
@@ -106,7 +112,7 @@ def roll(
     endpoints = layout.endpoints
     processes = {process.name: process for process in endpoints.archives}
     kept = secrets.read(place.state.secrets)
-    ready = _Judge(place, processes, kept)
+    ready = _Judge(place, processes, kept, ROLL_SECONDS)
 
     def tell(draining: Collection[str]) -> None:
         for file in replicas(place.state, endpoints, draining):
@@ -122,16 +128,22 @@ def roll(
             place.supervisor.start(name)
             rolling.await_ready(name, ready)
         except OrthwebError as error:
-            report(f"{name} does not come back; giving it its old configuration")
-            place.supervisor.stop(name)
-            for item, content in before:
-                File(item.path, content, name, item.effect, item.private).put(users.of(name))
-            place.supervisor.start(name)
-            rolling.await_ready(name, ready)
-            tell(())
-            raise OrthwebError(
-                f"{error.message}; it runs as before, and the others were not touched", error.hint
-            ) from error
+            state = went_back(name, before)
+            raise OrthwebError(f"{error.message}; {state}, and no other was touched", error.hint) from error
+
+    def went_back(name: str, before: Sequence[tuple[File, bytes]]) -> str:
+        """Give a process its old files again; say what came of it."""
+        report(f"{name} does not come back; giving it its old configuration")
+        place.supervisor.stop(name)
+        for item, content in before:
+            File(item.path, content, name, item.effect, item.private).put(users.of(name))
+        place.supervisor.start(name)
+        try:
+            rolling.await_ready(name, _Judge(place, processes, kept, ROLL_SECONDS))
+        except OrthwebError:
+            return "neither does it with its old configuration"
+        tell(())
+        return "it runs with its old configuration"
 
     order = sorted(names, key=lambda name: processes[name].writes)
     edge = rolling.Edge(place.run / "edge" / "admin.sock", endpoints.archives, tell)
@@ -147,6 +159,6 @@ def await_all(place: Place) -> None:
     """
     kept = secrets.read(place.state.secrets)
     processes = {process.name: process for process in place.kept_endpoints().archives}
-    judge = _Judge(place, processes, kept)
+    judge = _Judge(place, processes, kept, RETRY_SECONDS)
     for name in processes:
         rolling.await_ready(name, judge)
