@@ -13,17 +13,17 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from conftest import PATHS, leave_out
 from orthweb import image
 from orthweb.image.engine import Engine, find
 
+PATHS = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
 START_SECONDS = 60
 STOP_SECONDS = 60
 
@@ -159,11 +159,6 @@ def _packet_filter() -> Iterator[bool]:
 @contextmanager
 def running_engine() -> Iterator[DockerEngine]:
     """Start an engine, hand it out, stop it and remove what it kept."""
-    if os.geteuid() != 0:
-        pytest.skip("needs root")
-    for program in ("dockerd", "docker", "unshare"):
-        if shutil.which(program, path=PATHS) is None:
-            leave_out(f"no {program} on this machine (make test installs it when it may)")
     with ExitStack() as stack:
         filters = stack.enter_context(_packet_filter())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="orthweb-docker-")))
@@ -195,8 +190,10 @@ def _empty(engine: Engine) -> None:
 
 
 @pytest.fixture(scope="session")
-def docker_engine() -> Iterator[DockerEngine]:
+def docker_engine(program: Callable[[str], Path], as_root: None) -> Iterator[DockerEngine]:
     """A private engine. The environment does not name it: `docker_host` does, for one module."""
+    for name in ("dockerd", "docker", "unshare", "debootstrap"):
+        program(name)
     with running_engine() as engine:
         yield engine
 
@@ -212,8 +209,6 @@ def docker_host(docker_engine: DockerEngine) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def images(docker_engine: DockerEngine) -> dict[str, image.Built]:
     """All images by role, built once, from the Debian mirror that this machine uses."""
-    if shutil.which("debootstrap", path=PATHS) is None:
-        leave_out("no debootstrap on this machine (make test installs it when it may)")
     said: list[str] = []
     built = image.build(docker_engine.engine, said.append, base="bootstrap", boms=docker_engine.folder / "sbom")
     return {each.role: each for each in built}
