@@ -42,6 +42,7 @@ from orthweb.checks.context import Context
 from orthweb.checks.facts import HostFacts, InternalPort, ServiceFacts
 from orthweb.checks.runner import run
 from orthweb.checks.store import _kept
+from orthweb.logs import LogFiles
 
 pytestmark = [
     pytest.mark.live,
@@ -530,7 +531,7 @@ def password_in_environment(world: World) -> None:
 @breaks("security.access_log", "1 of 1 lines have a query string")
 def query_in_access_log(world: World) -> None:
     log = world.folder / "access.log"
-    world.facts = replace(world.facts, access_log=log)
+    world.facts = replace(world.facts, logs=LogFiles({log.name: log}), access_log=log.name)
 
     def write(context: Context) -> None:
         log.write_text(json.dumps({"path": f"/dicom-web/studies/{context.sent()[0].study}?limit=1"}) + "\n")
@@ -542,7 +543,7 @@ def query_in_access_log(world: World) -> None:
 def patient_in_log(world: World) -> None:
     logs = world.folder / "logs"
     logs.mkdir()
-    world.facts = replace(world.facts, logs=logs)
+    world.facts = replace(world.facts, logs=LogFiles({"archive.log": logs / "archive.log"}))
 
     def write(context: Context) -> None:
         (logs / "archive.log").write_text(f"stored {context.patient.patient_id}\n")

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from orthweb.logs import Logs
+
 
 @dataclass(frozen=True)
 class IndexFacts:
@@ -19,6 +21,7 @@ class IndexFacts:
     Parameters
     ----------
     host, port, dbname, user : where PostgreSQL listens, and the role that the archive uses.
+    hostaddr : its address, where `host` is a name that only the archive can look up.
     sslrootcert : PEM file of the CA that signed PostgreSQL's certificate (``sslmode=verify-full`` is used with it).
     passfile : libpq password file (0600, readable by the caller of the checks) with that role's password.
     """
@@ -29,6 +32,7 @@ class IndexFacts:
     user: str
     sslrootcert: Path
     passfile: Path
+    hostaddr: str | None = None
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ class ServiceFacts:
     ----------
     name : index, archive, edge, or what else the target supervises (``supervisor``).
     pid : the main process, or None when it is not running.
-    user : name of the operating system user that it must run as.
+    user : name of the operating system user that it must run as, or its number where the machine has no name for it.
     version_command : argument list that prints the program's version to stdout or stderr; empty when it has none.
     root_allowed : whether running as root is right (only a supervisor that starts the others as their own users).
     """
@@ -70,12 +74,32 @@ class InternalPort:
     ----------
     name : what listens there, for people: ``archive http``.
     port : the TCP port on this machine.
-    kind : http (the archive's HTTP server), dicom (its DICOM server), postgresql, or other (must refuse to connect).
+    kind : http (the archive's HTTP server), dicom (mutual TLS), postgresql, or other (must refuse to connect).
+    address : where the service has a network of its own (a container), its address there: what this machine reaches
+        because the network is its own, and no other machine does.
     """
 
     name: str
     port: int
     kind: Literal["http", "dicom", "postgresql", "other"]
+    address: str | None = None
+
+
+@dataclass(frozen=True)
+class PublishedPort:
+    """A port that this machine opens for a service that has a network of its own.
+
+    Parameters
+    ----------
+    service : its name.
+    address, port : where this machine listens.
+    inside : the port of the service.
+    """
+
+    service: str
+    address: str
+    port: int
+    inside: int
 
 
 @dataclass(frozen=True)
@@ -86,20 +110,22 @@ class HostFacts:
     ----------
     state : the state folder's root.
     secrets : folder of generated passwords, one file each.
-    logs : folder of the services' logs.
-    access_log : the edge's access log, one JSON object a line; None when it is not kept in a file.
+    logs : the services' logs.
+    access_log : name of the edge's access log among them, one JSON object a line; None when it cannot be read.
     index, store : see there; None when the caller may not look.
     services : all services of the site, in starting order.
     internal_ports : all ports that are not the edge's.
     listen : addresses that the edge is meant to listen on (``edge.listen`` of the site file).
     max_body : largest body of one HTTP request, bytes (``edge.max_body``).
     private : further files with private keys or passwords that the caller knows of; each must be closed to others.
+    published : every port that is opened for a service with a network of its own; None where services share this
+        machine's.
     """
 
     state: Path
     secrets: Path
-    logs: Path
-    access_log: Path | None
+    logs: Logs
+    access_log: str | None
     index: IndexFacts | None
     store: StoreFacts | None
     services: tuple[ServiceFacts, ...]
@@ -107,3 +133,4 @@ class HostFacts:
     listen: tuple[str, ...]
     max_body: int
     private: tuple[Path, ...] = field(default=())
+    published: tuple[PublishedPort, ...] | None = None

@@ -63,7 +63,7 @@ def users(context: Context) -> str:
         ids = psutil.Process(service.pid).uids()
         if 0 in (ids.real, ids.effective) and not service.root_allowed:
             raise CheckFailed(f"{service.name} runs as root")
-        wanted = pwd.getpwnam(service.user).pw_uid
+        wanted = int(service.user) if service.user.isdigit() else pwd.getpwnam(service.user).pw_uid
         if (ids.real, ids.effective) != (wanted, wanted):
             raise CheckFailed(f"{service.name} runs as user id {ids.effective}, not as {service.user}")
         seen.append(f"{service.name}: {service.user}")

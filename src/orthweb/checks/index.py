@@ -45,6 +45,7 @@ def connection(context: Context, **other: Any) -> Iterator[psycopg.Connection[tu
     index = context.index
     parameters: dict[str, Any] = {
         "host": index.host,
+        **({"hostaddr": index.hostaddr} if index.hostaddr else {}),
         "port": index.port,
         "dbname": index.dbname,
         "user": index.user,

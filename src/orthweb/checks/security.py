@@ -80,6 +80,9 @@ def _services_groups(facts: HostFacts) -> frozenset[int]:
     """Give the groups of the services' own users: root's files reach a service through them, to be read only."""
     found = set()
     for service in facts.services:
+        if service.user.isdigit():
+            found.add(int(service.user))  # a number of the services' own, for user and group
+            continue
         with contextlib.suppress(KeyError):
             found.add(pwd.getpwnam(service.user).pw_gid)
     return frozenset(found - {0})
@@ -127,7 +130,7 @@ def configuration(context: Context) -> str:
     facts = context.facts
     values = _secret_values(context)
     holders = {path.resolve() for path in facts.private}
-    apart = {facts.secrets, facts.logs, *((facts.store.path,) if facts.store else ())}
+    apart = {facts.secrets, facts.state / "logs", *((facts.store.path,) if facts.store else ())}
     looked_at = 0
     for path in _small_files(facts.state, apart):
         if path.resolve() in holders:
@@ -226,16 +229,17 @@ def _marked_request(context: Context) -> str:
 )
 def access_log(context: Context) -> str:
     """Wait until the marked request is logged; then look at every line."""
-    path = context.facts.access_log
-    if path is None:
-        raise NotApplicable("the edge's access log is not kept in a file here")
+    facts = context.facts
+    name = facts.access_log
+    if name is None:
+        raise NotApplicable("the edge's access log cannot be read from here")
     marker = context.sent()[0].study.encode()
     end = time.monotonic() + _FLUSHED
-    while marker not in (content := _tail(path)):
+    while marker not in (content := facts.logs.end(name, _LOG_TAIL)):
         if time.monotonic() > end:
             raise CheckFailed("a request of this run is not in the access log", "see `orthweb logs edge`")
         time.sleep(0.1)
-    _no_patient(context, path.name, content)
+    _no_patient(context, name, content)
     queries = lines = 0
     for line in content.splitlines():
         try:
@@ -249,16 +253,6 @@ def access_log(context: Context) -> str:
     if queries:
         raise CheckFailed(f"{queries} of {lines} lines have a query string")
     return f"{lines} lines, none with a query string or the test patient"
-
-
-def _tail(path: Path) -> bytes:
-    """Read a log's end; it may have been rotated away a moment ago."""
-    try:
-        with path.open("rb") as stream:
-            stream.seek(max(0, path.stat().st_size - _LOG_TAIL))
-            return stream.read()
-    except FileNotFoundError:
-        return b""
 
 
 def _no_patient(context: Context, name: str, content: bytes) -> None:
@@ -277,16 +271,17 @@ def _no_patient(context: Context, name: str, content: bytes) -> None:
 def logs(context: Context) -> str:
     """Look at the end of every log."""
     values = _secret_values(context) | {"private key": _KEY}
-    files = [path for path in sorted(context.facts.logs.rglob("*")) if path.is_file()]
-    if not files:
+    logs = context.facts.logs
+    names = logs.names()
+    if not names:
         raise CheckFailed("there are no logs")
-    for path in files:
-        content = _tail(path)
-        _no_patient(context, path.name, content)
-        for name, value in values.items():
+    for name in names:
+        content = logs.end(name, _LOG_TAIL)
+        _no_patient(context, name, content)
+        for secret, value in values.items():
             if value in content:
-                raise CheckFailed(f"{path.name} has the secret {name} in it")
-    return f"{len(files)} logs"
+                raise CheckFailed(f"{name} has the secret {secret} in it")
+    return f"{len(names)} logs"
 
 
 CHECKS = (*reachability.CHECKS, secret_files, state_folder, configuration, processes, access_log, logs)

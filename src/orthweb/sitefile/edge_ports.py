@@ -21,12 +21,13 @@ UNPRIVILEGED_START: Final = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start"
 """The first TCP port that needs no privilege (ip-sysctl: ip_unprivileged_port_start); rules IPv6 too."""
 
 
-def check_ports(site: Site, in_use_by_us: Set[int] = frozenset()) -> list[str]:
+def check_ports(site: Site, in_use_by_us: Set[int] = frozenset(), *, privileged: bool = False) -> list[str]:
     """Try every address and port that the edge of a site is to listen on.
 
     Parameters
     ----------
     in_use_by_us : ports that the running site itself holds: that these are taken is no problem.
+    privileged : whether it is not the caller who will listen there but somebody who may use every port.
 
     Returns
     -------
@@ -36,7 +37,7 @@ def check_ports(site: Site, in_use_by_us: Set[int] = frozenset()) -> list[str]:
     return [
         problem
         for key, port in (("edge.https_port", site.edge.https_port), ("edge.dicom_port", site.edge.dicom_port))
-        for problem in _port_problems(key, port, site.edge.listen, port in in_use_by_us)
+        for problem in _port_problems(key, port, site.edge.listen, port in in_use_by_us, privileged)
     ] + [problem for address in site.edge.listen if (problem := _address_problem(address)) is not None]
 
 
@@ -48,10 +49,12 @@ def first_unprivileged() -> int:
         return 1024
 
 
-def _port_problems(key: str, port: int, addresses: tuple[Address, ...], ours: bool) -> Iterator[str]:
+def _port_problems(
+    key: str, port: int, addresses: tuple[Address, ...], ours: bool, privileged: bool
+) -> Iterator[str]:
     for address in addresses:
         reason = _listen_error(address, port)
-        if reason in (errno.EACCES, errno.EPERM):
+        if reason in (errno.EACCES, errno.EPERM) and not privileged:
             yield (
                 f"{key}: {port}: ports below {first_unprivileged()} are for root; "
                 f"choose {port + 8000 if port < 1000 else first_unprivileged()} or another, or run as root"

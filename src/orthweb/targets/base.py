@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from orthweb.access import SiteAccess
+from orthweb.logs import Logs
 from orthweb.state import StateFolder
 
 if TYPE_CHECKING:
@@ -117,5 +117,5 @@ class Target(Protocol):
     def renew_certificates(self, report: Report = quiet, *, everything: bool = True) -> list[Change]:
         """Renew certificates and put them to use without dropping an open association."""
 
-    def log_files(self) -> Mapping[str, Path]:
-        """Name the logs by service."""
+    def logs(self) -> Logs:
+        """Give the services' logs."""

@@ -6,13 +6,15 @@ import contextlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from orthweb import pki, secrets
 from orthweb.targets.base import PlanItem
-from orthweb.targets.host import machine
 from orthweb.targets.host.deployment import Bundle, Effect, File
 from orthweb.targets.host.place import SitePlace
+
+if TYPE_CHECKING:
+    from orthweb.site import Site
 
 Item = File | Bundle
 
@@ -59,19 +61,22 @@ def wants(differing: Sequence[Item], effect: Effect, service: str) -> bool:
     return any(isinstance(item, File) and item.effect == effect and item.service == service for item in differing)
 
 
-def warnings(place: SitePlace) -> list[PlanItem]:
-    """Say what is allowed and should be known."""
+def warnings(place: SitePlace, fitted: Site) -> list[PlanItem]:
+    """Say what is allowed and should be known.
+
+    Parameters
+    ----------
+    fitted : the site as this machine can run it.
+    """
     site = place.site
     items = []
     open_to_all = site.unknown_peers == "all" and site.tls.client_certificates == "off"
     if open_to_all and not site.loopback_only:
         why = "every peer that reaches the DICOM port may query and retrieve: set it to store, or ask for certificates"
         items.append(PlanItem("warn", "dicom.unknown_peers", why))
-    largest = machine.max_body(site)
+    largest = fitted.edge.max_body
     if largest < site.edge.max_body:
-        why = (
-            f"is {largest / 1024**3:.1f} GiB here, a third of this machine's memory: Orthanc needs three times as much"
-        )
+        why = f"is {largest / 1024**3:.1f} GiB here, a third of the memory: Orthanc needs three times as much"
         items.append(PlanItem("warn", "edge.max_body", why))
     return items
 

@@ -15,7 +15,7 @@ from orthweb import pki, secrets
 from orthweb.capabilities.schema import Upgrade
 from orthweb.errors import OrthwebError, UsageError
 from orthweb.targets.base import PlanItem, Report, quiet
-from orthweb.targets.host import accounts, changes, folder, libraries, rendering, store
+from orthweb.targets.host import accounts, changes, folder, libraries, machine, rendering, store
 from orthweb.targets.host.deployment import Bundle, File, changed, readable
 from orthweb.targets.host.readiness import ready
 from orthweb.targets.local import database, inspection, migration, planning, ports, replicas, supervision
@@ -51,7 +51,7 @@ def up(place: Place, report: Report) -> list[PlanItem]:
             wait(place, report)
             migration.remember(place)
             _sweep_plugins(place)
-            return done + changes.warnings(place)
+            return done + changes.warnings(place, machine.fitted(place.site))
 
 
 @dataclass

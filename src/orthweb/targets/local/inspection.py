@@ -15,6 +15,7 @@ import psutil
 from orthweb.access import SiteAccess
 from orthweb.checks.facts import HostFacts, IndexFacts, InternalPort, ServiceFacts, StoreFacts
 from orthweb.errors import NotRunningError, OrthwebError
+from orthweb.logs import in_folder
 from orthweb.render.postgresql import DATABASE, ROLE
 from orthweb.state import StateFolder
 from orthweb.targets.base import ServiceStatus, SiteStatus
@@ -169,8 +170,8 @@ def host_facts(place: Place) -> HostFacts:
     return HostFacts(
         state=state.root,
         secrets=state.secrets,
-        logs=state.logs,
-        access_log=state.logs / "edge-access.log",
+        logs=in_folder(state.logs),
+        access_log="edge-access.log",
         index=IndexFacts(
             "localhost",
             chosen.index,

@@ -8,7 +8,7 @@ from orthweb import pki, secrets
 from orthweb.errors import SiteFileError
 from orthweb.sitefile import check_ports
 from orthweb.targets.base import PlanItem
-from orthweb.targets.host import accounts, changes, folder
+from orthweb.targets.host import accounts, changes, folder, machine
 from orthweb.targets.host.changes import Item
 from orthweb.targets.host.deployment import File, changed
 from orthweb.targets.local import database, inspection, migration, replicas
@@ -60,7 +60,7 @@ def plan(place: Place) -> list[PlanItem]:
         items += _files(place, layout, running)
     if not running:
         items += [PlanItem("start", name, "not running") for name in place.services]
-    return items + changes.warnings(place)
+    return items + changes.warnings(place, machine.fitted(place.site))
 
 
 def _files(place: Place, layout: Layout, running: bool) -> list[PlanItem]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 from orthweb import pki
 from orthweb.access import SiteAccess
 from orthweb.errors import NotRunningError
+from orthweb.logs import LogFiles
 from orthweb.state import FOLDER_NAME, StateFolder
 from orthweb.targets.base import PlanItem, Report, SiteStatus, quiet
 from orthweb.targets.host import accounts, folder, store
@@ -147,10 +147,10 @@ class LocalTarget:
         """Note that the images are in a store of this kind now."""
         moving.remember(self.place, kind)
 
-    def log_files(self) -> Mapping[str, Path]:
-        """Name the logs by service."""
+    def logs(self) -> LogFiles:
+        """Give the services' logs."""
         names = (*self.place.services, "edge-access", "supervisor")
-        return {name: self.state.logs / f"{name}.log" for name in names}
+        return LogFiles({name: self.state.logs / f"{name}.log" for name in names})
 
     def renew_certificates(self, report: Report = quiet, *, everything: bool = True) -> list[pki.Change]:
         """Renew certificates and put them to use without dropping an open association.
