@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import obstore
-from obstore.exceptions import BaseError, PreconditionError
+from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
 from .credentials import CredentialsFile
@@ -42,6 +42,9 @@ PROBE = "orthweb-probe"
 
 NO_ETAG: UpdateVersion = {"e_tag": '"none"'}
 """Of no object: what may only replace one with this writes nothing."""
+
+REFUSED_WRITES = ("NoSuchKey", "PreconditionFailed", "NotImplemented")
+"""S3's answers to such a write where all is well; the last is that of servers that do not know the condition."""
 
 REQUEST, RETRY = 0.4, 0.6
 """Shares of the deadline: the longest that one request waits, and the latest that another one is begun."""
@@ -155,11 +158,9 @@ class Bucket:
         key = f"{self._settings.root}{PROBE}"
         try:
             obstore.put(self._store, key, b"", mode=NO_ETAG, attributes=self._attributes)
-        except PreconditionError:
-            return  # as it should be
         except ERRORS as error:
             found = failure("write", key, error)
-            if found.code != "NoSuchKey":
+            if found.code not in REFUSED_WRITES:
                 raise StoreError(str(found), found.status, found.code) from None
         else:
             self.remove(key)  # a server that does not know conditions

@@ -29,6 +29,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -52,7 +53,7 @@ answer of a request that was carried out; or a bit of the answer's body is wrong
 
 @dataclass(frozen=True)
 class Seen:
-    """A request that the server has answered, or has cut off (status 0)."""
+    """A request that the server has answered, or has cut off without an answer (status 0)."""
 
     method: str
     key: str
@@ -106,6 +107,7 @@ class S3Server:
         self.ca: Path | None = None
         self.tls: ssl.SSLContext | None = None
         self._backend = backend
+        self._client: BaseClient | None = None
         self._faults: list[Fault] = []
         self._lock = threading.Lock()
         self._keys: dict[str, tuple[str, str]] = {}
@@ -152,6 +154,11 @@ class S3Server:
 
     def client(self) -> BaseClient:
         """Give a client that reaches the objects behind the server's back, without its faults and records."""
+        if self._client is None:
+            self._client = self._new_client()
+        return self._client
+
+    def _new_client(self) -> BaseClient:
         import boto3
         from botocore.config import Config
 
@@ -193,8 +200,10 @@ class S3Server:
 
     def empty(self) -> None:
         """Remove all objects."""
-        for key in self.keys():
-            self.delete(key)
+        client, keys = self.client(), self.keys()
+        for start in range(0, len(keys), 1000):
+            named = [{"Key": key} for key in keys[start : start + 1000]]
+            client.delete_objects(Bucket=self.bucket, Delete={"Objects": named})
 
     def seen(self, method: str, part: str = "") -> list[Seen]:
         """List the requests of one method whose key holds `part`."""
@@ -259,6 +268,7 @@ def _handler(server: S3Server) -> type[BaseHTTPRequestHandler]:
         disable_nagle_algorithm = True
         timeout = 60
         onward: http.client.HTTPConnection
+        seen: Callable[[int], Seen]
 
         def setup(self) -> None:
             if server.tls is not None:
@@ -285,9 +295,11 @@ def _handler(server: S3Server) -> type[BaseHTTPRequestHandler]:
             length = int(headers.get("content-length") or 0)
             fault = server.hit(self.command, key) or Fault()
             time.sleep(server.latency + fault.delay)
-            self.status = 0
+            # Kept before the answer leaves: who has got it finds it here.
+            self.seen = partial(Seen, self.command, key, url.query, headers, length)
             if fault.harm == "cut request":
                 self.rfile.read(length // 2)
+                server.requests.append(self.seen(0))
                 self._cut()
             else:
                 body = self._chunks() if "transfer-encoding" in headers else self.rfile.read(length)
@@ -297,7 +309,6 @@ def _handler(server: S3Server) -> type[BaseHTTPRequestHandler]:
                     self._refuse(*refusal)
                 else:
                     self._pass_on(f"{path}?{url.query}" if url.query else path, headers, body, fault.harm)
-            server.requests.append(Seen(self.command, key, url.query, headers, length, self.status))
 
         do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = handle_one  # noqa: N815
 
@@ -323,6 +334,7 @@ def _handler(server: S3Server) -> type[BaseHTTPRequestHandler]:
                 answer = self.onward.getresponse()
             content = answer.read()
             if harm == "lose answer":
+                server.requests.append(self.seen(0))
                 self._cut()
                 return
             if harm == "flip" and content:
@@ -341,7 +353,7 @@ def _handler(server: S3Server) -> type[BaseHTTPRequestHandler]:
             self._answer(status, headers, b"" if self.command == "HEAD" else text)
 
         def _answer(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
-            self.status = status
+            server.requests.append(self.seen(status))
             self.send_response_only(status)
             for name, value in headers:
                 self.send_header(name, value)
