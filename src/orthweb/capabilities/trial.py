@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -55,6 +55,37 @@ class Memory:
                 found = json.loads(self.file.read_bytes())
                 return found if isinstance(found, dict) else {}
         return {}
+
+
+def with_versions(build: OrthancBuild, scratch: Scratch, memory: Memory) -> OrthancBuild:
+    """Ask the plugins whose files tell no version for it; one that does not load is left out.
+
+    An image may have plugins that need what it has not; whether a site needs them is another question.
+    """
+    unknown = [plugin for plugin in build.plugins if plugin.version == (0,)]
+    if not unknown:
+        return build
+    key = " ".join([scratch.identity, *(str(plugin.library) for plugin in unknown)])
+    known = memory.recall(key)
+    versions = dict(known) if known is not None else _versions(unknown, scratch)
+    if known is None:
+        memory.keep(key, list(versions.items()))
+    plugins = (
+        replace(plugin, version=versions[str(plugin.library)]) if str(plugin.library) in versions else plugin
+        for plugin in build.plugins
+        if plugin.version != (0,) or str(plugin.library) in versions
+    )
+    return replace(build, plugins=tuple(plugins))
+
+
+def _versions(plugins: Sequence[Plugin], scratch: Scratch) -> dict[str, tuple[int, ...]]:
+    left = [plugin.library for plugin in plugins]
+    while left:
+        outcome = _try(scratch, left, [])
+        if outcome.failed is None:
+            return {str(each.library): each.version for each in outcome.loaded}
+        left.remove(outcome.failed if outcome.failed in left else left[-1])
+    return {}
 
 
 def with_extra_plugins(

@@ -17,7 +17,7 @@ from orthweb.targets.base import PlanItem, Report, quiet
 from orthweb.targets.docker import images, planning, replicas
 from orthweb.targets.docker.containers import compose_command, compose_up
 from orthweb.targets.docker.place import CHECK_PORT, Layout, Place, accounts, ids
-from orthweb.targets.host import changes, cluster, folder, handover, reaching, rendering, store
+from orthweb.targets.host import changes, cluster, folder, handover, plugins, reaching, rendering, store
 from orthweb.targets.host.accounts import Accounts
 from orthweb.targets.host.accounts import ids as owner
 from orthweb.targets.host.deployment import changed, readable
@@ -53,6 +53,7 @@ def up(place: Place, report: Report) -> list[PlanItem]:
             done = [PlanItem("create", f"image {name}", "was not there") for name in made]
             done += _make(place, run, report)
             wait(place, report)
+            plugins.sweep(place.state, place.libraries)
             return done + planning.warnings(place)
 
 
@@ -108,6 +109,7 @@ def _make(place: Place, run: _Run, report: Report) -> list[PlanItem]:
         halt(place, run, report, "the index gets a new password")
     done += _index(place, users, kept, facts.index_password == digest, report)
     folder.write_facts(place.state, replace(facts, index_password=digest))
+    plugins.deliver(place.state, place.libraries, users.archive)
     differing = changed(place.files(layout, users), users)
     done += changes.files(place, differing)
     if run.running:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orthweb import image
-from orthweb.capabilities.build import IDENTIFIERS, OLDEST_ORTHANC, REQUIRED, OrthancBuild, Plugin, dotted_version
+from orthweb.capabilities.build import IDENTIFIERS, OrthancBuild, Plugin
 from orthweb.capabilities.machine import PLUGIN_FOLDERS, version_in
 from orthweb.errors import OrthwebError, UsageError
 from orthweb.files import write_whole
@@ -21,6 +21,16 @@ if TYPE_CHECKING:
     from orthweb.site import Site
 
 ROLES: tuple[image.Role, ...] = ("index", "archive", "edge")
+UPSTREAM = "orthancteam/orthanc:26.8.1"
+"""The Orthanc team's image: Orthanc 1.13.0, PostgreSQL plugin 10.3 (its release notes)."""
+
+FOLDERS = (
+    *PLUGIN_FOLDERS,
+    Path("/usr/share/orthanc/plugins-available"),  # the Orthanc team's
+    Path("/usr/local/share/orthanc/plugins"),  # images that are built from the sources
+)
+"""Where images have plugins."""
+
 KEPT = 8
 """Of so many images it is remembered what is in them."""
 
@@ -38,8 +48,8 @@ class Images:
 def references(site: Site) -> dict[image.Role, str]:
     """Name the images of a site."""
     chosen = {role: image.reference(role) for role in ROLES}
-    if site.archive.image not in ("debian", "upstream"):
-        chosen["archive"] = site.archive.image
+    if site.archive.image != "debian":
+        chosen["archive"] = UPSTREAM if site.archive.image == "upstream" else site.archive.image
     return chosen
 
 
@@ -133,20 +143,14 @@ class Contents:
 
         Raises
         ------
-        UsageError : there is none, it is too old, or it lacks a plugin that every site needs.
+        UsageError : there is none.
         """
         reference = images.references["archive"]
-        look = _LOOK.format(folders=" ".join(f"{folder}/*.so*" for folder in PLUGIN_FOLDERS))
+        look = _LOOK.format(folders=" ".join(f"{folder}/*.so*" for folder in FOLDERS))
         said = self._ask(images.ids["archive"], "/bin/sh", "-c", look)
         build = read_orthanc(said)
         if build is None:
             raise UsageError(f"archive.image: {reference}: there is no Orthanc in it", "name another image")
-        lacking = [name for name in REQUIRED if build.plugin(name) is None]
-        if lacking:
-            raise UsageError(f"archive.image: {reference}: lacks {', '.join(lacking)}", "name another image")
-        if build.version < OLDEST_ORTHANC:
-            version, oldest = dotted_version(build.version), dotted_version(OLDEST_ORTHANC)
-            raise UsageError(f"archive.image: {reference}: Orthanc {version} is too old", f"orthweb needs {oldest}")
         return build
 
     def postgresql(self, images: Images) -> int:

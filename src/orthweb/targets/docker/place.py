@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orthweb import secrets
+from orthweb.capabilities import extra
 from orthweb.capabilities.build import OrthancBuild
+from orthweb.capabilities.containers import ContainerScratch
 from orthweb.errors import NotRunningError, SiteFileError, UsageError
 from orthweb.image.engine import Engine
 from orthweb.render import compose
@@ -21,7 +23,7 @@ from orthweb.targets.docker import engines, network, services
 from orthweb.targets.docker.containers import Containers, ContainerState
 from orthweb.targets.docker.images import Contents, Images, find
 from orthweb.targets.docker.network import Addresses
-from orthweb.targets.host import cluster, folder, machine, rendering
+from orthweb.targets.host import cluster, folder, machine, plugins, rendering
 from orthweb.targets.host.accounts import Accounts, is_root
 from orthweb.targets.host.deployment import Bundle, File
 from orthweb.targets.host.place import SitePlace
@@ -115,8 +117,23 @@ class Place(SitePlace):
 
     @cached_property
     def build(self) -> OrthancBuild:
-        """The Orthanc in the archive's image."""
-        return self.contents.orthanc(self.images)
+        """The Orthanc in the archive's image, with the site file's plugins once they have been tried apart.
+
+        Raises
+        ------
+        SiteFileError : one does not load, or the site file asks for what this Orthanc does not have.
+        UsageError : there is no Orthanc in the image, or it cannot run a site.
+        """
+        found = self.contents.orthanc(self.images)
+        here = self.state.root if self.state.root.is_dir() else None
+        scratch = ContainerScratch(self.engine, self.images.ids["archive"], found.program, here)
+        where = f"in the image {self.images.references['archive']}"
+        return plugins.equip(self.site, found, self.libraries, scratch, self.state, services.PLUGINS, where)
+
+    @cached_property
+    def libraries(self) -> tuple[extra.Library, ...]:
+        """The plugins that the site file names, read and checked."""
+        return extra.read(self.site)
 
     @property
     def postgresql_major(self) -> int:

@@ -22,6 +22,9 @@ CONFIGURATION = Path("/etc/orthweb")
 DATA = Path("/var/lib/orthweb")
 """Where it sees what it keeps."""
 
+PLUGINS = Path("/usr/lib/orthweb/plugins")
+"""Where an Orthanc sees the plugins that the site file names."""
+
 SOCKETS = Path("/run/orthweb")
 
 HTTPS, DICOM, HTTP, ARCHIVE_DICOM, POSTGRESQL = 8443, 11112, 8042, 4242, 5432
@@ -193,6 +196,8 @@ def _archive(
         mounts.append(Mount(store, DATA / "store", writable=True))
     if site.store.kind == "s3":
         mounts.append(Mount(own / "cache", process.cache, writable=True))
+    if site.archive.extra_plugins:
+        mounts.append(Mount(state.plugins, PLUGINS))
     middle, back = ("middle", addresses.in_middle(process.name)), ("back", addresses.in_back(process.name))
     return Container(
         name=process.name,

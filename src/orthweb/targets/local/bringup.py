@@ -15,7 +15,7 @@ from orthweb import pki, secrets
 from orthweb.capabilities.schema import Upgrade
 from orthweb.errors import OrthwebError, UsageError
 from orthweb.targets.base import PlanItem, Report, quiet
-from orthweb.targets.host import accounts, changes, folder, libraries, machine, rendering, store
+from orthweb.targets.host import accounts, changes, folder, libraries, machine, plugins, rendering, store
 from orthweb.targets.host.deployment import Bundle, File, changed, readable
 from orthweb.targets.host.readiness import ready
 from orthweb.targets.local import database, inspection, migration, planning, ports, replicas, supervision
@@ -50,7 +50,7 @@ def up(place: Place, report: Report) -> list[PlanItem]:
             done = _make(place, run, upgrade, report)
             wait(place, report)
             migration.remember(place)
-            _sweep_plugins(place)
+            plugins.sweep(place.state, place.libraries)
             return done + changes.warnings(place, machine.fitted(place.site))
 
 
@@ -112,7 +112,7 @@ def _make(place: Place, run: _Run, upgrade: Upgrade | None, report: Report) -> l
     done += _index(place, users, kept, facts.index_password == digest, report)
     folder.write_facts(place.state, replace(facts, index_password=digest))
     _deliver_envoy(place)
-    _deliver_plugins(place, users)
+    plugins.deliver(place.state, place.libraries, users.archive)
     if place.site.store.kind == "s3":
         libraries.deliver(layout.endpoints.libraries)
     differing = changed(place.files(layout, users), users)
@@ -215,7 +215,7 @@ def _migrate(
     """Change the index's schema before anything else is; when that fails, let a site that ran go on as it was."""
     ran = run.running
     found = inspection.access(place) if ran else None
-    _deliver_plugins(place, users)
+    plugins.deliver(place.state, place.libraries, users.archive)
     _halt(place, run, report, "the index gets a newer schema")
     try:
         migration.migrate(place, users, kept.index_password, upgrade, report)
@@ -242,22 +242,6 @@ def _deliver_envoy(place: Place) -> None:
     shutil.copyfile(source, part)
     part.chmod(0o755)
     part.replace(binary)
-
-
-def _deliver_plugins(place: Place, users: accounts.Accounts) -> None:
-    """Put the site file's plugins where every Orthanc finds them; those that run keep theirs."""
-    if place.libraries:
-        readable(place.state.plugins, users.archive)
-    for item in changed(place.plugin_files(), users):
-        item.put(users.archive)
-
-
-def _sweep_plugins(place: Place) -> None:
-    """Remove plugins that the site, which answers, does not use any more."""
-    wanted = {item.path for item in place.plugin_files()}
-    for path in place.state.plugins.glob("*"):
-        if path not in wanted:
-            path.unlink()
 
 
 def apply(

