@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from orthweb.errors import OrthwebError
 
 if TYPE_CHECKING:
+    from orthweb.site import Site
+    from orthweb.targets import Choice
     from orthweb.targets.base import PlanItem, SiteStatus
 
 
@@ -96,6 +98,12 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     widths = [max(len(line[column]) for line in lines) for column in range(len(kept))]
     for line in lines:
         out("  ".join(f"{word:<{width}}" for word, width in zip(line, widths, strict=True)).rstrip())
+
+
+def chosen(site: Site, choice: Choice) -> None:
+    """Say where a site will run, unless its file does."""
+    if site.target is None:
+        note(f"target: {choice.name}, {choice.why}")
 
 
 def where(status: SiteStatus) -> None:

@@ -18,9 +18,11 @@ def plan(json: Annotated[bool, typer.Option("--json", help="Print the plan as JS
     """Say what `up` would change, without changing anything."""
     import dataclasses
 
-    from orthweb.targets import open_site
+    from orthweb.targets import open_wanted
 
-    items = open_site(console.settings.site_file).plan()
+    target, choice = open_wanted(console.settings.site_file)
+    console.chosen(target.site, choice)
+    items = target.plan()
     if json:
         console.facts([dataclasses.asdict(item) for item in items])
         return

@@ -18,9 +18,10 @@ def up(json: Annotated[bool, typer.Option("--json", help="Print what was done as
     """Bring the site up, or make a running one be as its file says; wait until it answers."""
     import dataclasses
 
-    from orthweb.targets import open_site
+    from orthweb.targets import open_wanted
 
-    target = open_site(console.settings.site_file)
+    target, choice = open_wanted(console.settings.site_file)
+    console.chosen(target.site, choice)
     with console.steps() as report:
         done = target.up(report)
     status = target.status()

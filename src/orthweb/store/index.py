@@ -55,6 +55,7 @@ def connect(facts: IndexFacts, *, read_only: bool = True, timeout: float = 0) ->
     try:
         return psycopg.connect(
             host=facts.host,
+            hostaddr=facts.hostaddr,
             port=facts.port,
             dbname=facts.dbname,
             user=facts.user,

@@ -102,10 +102,15 @@ def _retire(
     place.containers.remove(names)
 
 
+def is_archive(name: str) -> bool:
+    """Tell whether a name is that of an Orthanc process."""
+    return _NAME.fullmatch(name) is not None
+
+
 def forget(place: Place) -> None:
     """Delete the folders of processes that are no longer part of the site: there are passwords in them."""
     for path in place.state.root.iterdir():
-        if _NAME.fullmatch(path.name) and path.name not in place.services:
+        if is_archive(path.name) and path.name not in place.services:
             shutil.rmtree(path)
 
 

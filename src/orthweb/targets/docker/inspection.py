@@ -1,0 +1,186 @@
+"""Look at a site in containers from outside: its status, and what only this machine and its engine know."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from typing import Literal
+
+from orthweb.access import SiteAccess
+from orthweb.capabilities.build import dotted_version
+from orthweb.checks.facts import HostFacts, IndexFacts, InternalPort, PublishedPort, ServiceFacts, StoreFacts
+from orthweb.errors import NotRunningError, UsageError
+from orthweb.render.postgresql import DATABASE, ROLE
+from orthweb.targets.base import ServiceStatus, SiteStatus
+from orthweb.targets.docker.containers import ContainerState
+from orthweb.targets.docker.logs import ACCESS, ContainerLogs
+from orthweb.targets.docker.place import Layout, Place, accounts, fitted
+from orthweb.targets.host import reaching
+from orthweb.targets.host.readiness import ready
+from orthweb.targets.local import supervision
+
+
+def access(place: Place) -> SiteAccess:
+    """Give endpoints, trust and credentials of a site that was brought up.
+
+    Raises
+    ------
+    NotRunningError : there is none.
+    """
+    return reaching.access(place, place.kept_layout().endpoints)
+
+
+def _user(service: str) -> str:
+    """Give the number of the user that a service's processes belong to; this machine has no name for it."""
+    account = accounts().of(service)
+    return account.user if account else str(os.geteuid())
+
+
+def _versions(place: Place) -> dict[str, str]:
+    build = place.build
+    plugins = ", ".join(str(plugin) for plugin in build.loaded(place.site.store.kind))
+    return {
+        "index": f"PostgreSQL {place.postgresql_major}",
+        **{name: f"Orthanc {dotted_version(build.version)} ({plugins})" for name, _ in place.archives},
+        "edge": f"Envoy {place.contents.envoy(place.images)}",
+    }
+
+
+def _service(name: str, found: ContainerState | None, version: str) -> ServiceStatus:
+    state: Literal["running", "starting", "stopped", "failed"] = "stopped"
+    if found is not None:
+        state = "running" if found.runs else "stopped"
+        if found.status in ("restarting", "dead") or (found.status == "exited" and found.exit_code not in (0, 143)):
+            state = "failed"
+        elif found.runs and found.health == "starting":
+            state = "starting"
+    pid = found.pid if found is not None and found.runs else None
+    uptime = None
+    if pid is not None and found is not None and found.started is not None:
+        uptime = max(0.0, (datetime.now(UTC) - found.started).total_seconds())
+    memory = supervision.memory(pid) if pid is not None else None
+    return ServiceStatus(name, state, pid, _user(name), uptime, memory, version)
+
+
+def status(place: Place) -> SiteStatus:
+    """Look at a site: its containers, and whether it answers."""
+    site = place.site
+    states = place.states()
+    alive = any(state.runs for state in states.values())
+    services = [_service(name, states.get(name), version) for name, version in _versions(place).items()]
+    known = bool(place.identity)
+    problem: str | None = "not running" if known else "there is no site here yet: orthweb up"
+    if alive:
+        try:
+            problem = ready(access(place))
+        except NotRunningError as error:
+            problem = str(error)
+    state: Literal["running", "degraded", "stopped", "absent"] = "stopped" if known else "absent"
+    if alive:
+        # The image's own health check looks every ten seconds; a site that answers has started.
+        state = "running" if problem is None else "degraded"
+    return SiteStatus(
+        name=site.name,
+        target="docker",
+        state=state,
+        answers=problem is None,
+        problem=problem,
+        url=f"https://{site.hostname}:{site.edge.https_port}/",
+        dicom=f"{site.hostname}:{site.edge.dicom_port}",
+        aet=site.dicom.aet,
+        services=services,
+        facts={"state": str(place.state.root), "store": str(place.store), "compose": str(place.compose_file)},
+    )
+
+
+def unknown(place: Place, error: UsageError) -> SiteStatus:
+    """Give the status of a site whose engine does not answer."""
+    site = place.site
+    return SiteStatus(
+        name=site.name,
+        target="docker",
+        state="stopped" if place.identity else "absent",
+        answers=False,
+        problem=error.message,
+        url=f"https://{site.hostname}:{site.edge.https_port}/",
+        dicom=f"{site.hostname}:{site.edge.dicom_port}",
+        aet=site.dicom.aet,
+        services=(),
+        facts={"state": str(place.state.root), "store": str(place.store)},
+    )
+
+
+def logs(place: Place) -> ContainerLogs:
+    """Give the containers' logs."""
+    states = place.states()
+    names = [name for name in place.services if name in states]
+    return ContainerLogs(place.engine, {name: states[name].name for name in names})
+
+
+def host_facts(place: Place) -> HostFacts:
+    """Give the checks what only this machine knows."""
+    layout, state, states = place.kept_layout(), place.state, place.states()
+    programs = {"index": "postgres", "edge": "envoy"}
+    services = [
+        ServiceFacts(
+            name,
+            states[name].pid if name in states and states[name].runs else None,
+            _user(name),
+            _version_command(place, name, programs.get(name, str(place.build.program))),
+        )
+        for name in place.services
+    ]
+    return HostFacts(
+        state=state.root,
+        secrets=state.secrets,
+        logs=logs(place),
+        access_log=ACCESS,
+        index=IndexFacts(
+            layout.endpoints.index.host,
+            layout.endpoints.index.port,
+            DATABASE,
+            ROLE,
+            place.pki.internal_ca.certificate,
+            state.archive / "index-passfile",
+            hostaddr=layout.endpoints.index.address,
+        ),
+        store=StoreFacts(place.store) if place.site.store.kind == "filesystem" else None,
+        services=tuple(services),
+        internal_ports=_internal_ports(layout),
+        listen=tuple(str(address) for address in place.site.edge.listen),
+        max_body=int(fitted(place.site).edge.max_body),
+        private=tuple(
+            path
+            for top in (
+                state.pki,
+                state.edge,
+                *(state.service(name) for name, _ in place.archives),
+                state.index / "tls",
+            )
+            for path in sorted(top.rglob("*"))
+            if path.suffix == ".key" or path.name in ("users.json", "index-passfile", "htpasswd")
+        ),
+        published=tuple(
+            PublishedPort(name, address, port, inside)
+            for name, each in states.items()
+            for address, port, inside in each.published
+        ),
+    )
+
+
+def _version_command(place: Place, service: str, program: str) -> tuple[str, ...]:
+    host = ("--host", place.engine.host) if place.engine.host else ()
+    return (str(place.engine.program), *host, "exec", place.container(service), program, "--version")
+
+
+def _internal_ports(layout: Layout) -> tuple[InternalPort, ...]:
+    endpoints, found = layout.endpoints, []
+    for process in endpoints.archives:
+        found.append(InternalPort(f"{process.name} http", process.http, "http", process.host))
+        if process.dicom is not None:
+            found.append(InternalPort(f"{process.name} dicom", process.dicom, "dicom", process.host))
+    index, edge = endpoints.index, endpoints.edge
+    found.append(InternalPort("index", index.port, "postgresql", index.address))
+    # The archive's way to modalities is mutual TLS too.
+    found += [InternalPort(f"egress {name}", port, "dicom", edge.inside) for name, port in endpoints.egress.items()]
+    return tuple(found)
