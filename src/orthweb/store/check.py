@@ -16,6 +16,7 @@ from typing import Final, Literal, TypeVar
 
 from orthweb.store.attachment import Attachment, Backend, ObjectMissingError, StoredObject, StoreError
 from orthweb.store.index import Index
+from orthweb.store.orphans import Orphans
 
 Kind = Literal["missing", "size", "hash", "orphan"]
 
@@ -141,7 +142,7 @@ def _sorted(items: Iterable[_Named], what: str) -> Iterator[_Named]:
 
 
 class Check:
-    """One comparison.
+    """One comparison; runs once.
 
     Parameters
     ----------
@@ -160,6 +161,7 @@ class Check:
         self._suspects: list[Attachment] = []
         self._leftovers: list[StoredObject] = []
         self._timeless: list[StoredObject] = []
+        self._waiting = Orphans()
         self._hashing: deque[tuple[Attachment, Future[tuple[Kind, str] | None]]] = deque()
 
     def run(self, progress: Progress = lambda _done, _all: None) -> Result:
@@ -170,6 +172,10 @@ class Check:
         NotRunningError : the index does not answer.
         StoreError : the store cannot be read.
         """
+        with self._waiting:
+            return self._run(progress)
+
+    def _run(self, progress: Progress) -> Result:
         begin, wall = time.monotonic(), time.time()
         result = self._result
         with ThreadPoolExecutor(self._backend.workers) as pool, self._index.snapshot() as snapshot:
@@ -193,8 +199,9 @@ class Check:
             self._settle_hashes(0)
             progress(result.indexed, snapshot.count)
         self._settle_suspects()
-        self._settle_leftovers()
         self._settle_timeless()
+        self._settle_waiting()
+        self._settle_leftovers()
         result.foreign = self._backend.foreign
         result.seconds = time.monotonic() - begin
         return result
@@ -202,8 +209,7 @@ class Check:
     def _left_over(self, item: StoredObject, now: float) -> None:
         if item.modified is None:
             self._timeless.append(item)
-            # Only so many are kept in memory: the rest waits its turn here.
-            if len(self._timeless) >= 10 * BATCH:
+            if len(self._timeless) >= BATCH:
                 self._settle_timeless()
         elif now - item.modified < self._options.minimum_age:
             self._result.young += 1
@@ -213,14 +219,21 @@ class Check:
                 self._settle_leftovers()
 
     def _settle_timeless(self) -> None:
-        """Look again after a while at objects of unknown age."""
-        if self._timeless:
-            known = self._index.known([item.uuid for item in self._timeless])
-            self._leftovers = [item for item in self._timeless if item.uuid not in known]
-            self._timeless = []
-            if self._leftovers:
-                time.sleep(min(self._options.settle, self._options.minimum_age))
-            self._settle_leftovers()
+        """Put aside what the index does not know of objects whose age nobody knows."""
+        batch, self._timeless = self._timeless, []
+        known = self._index.known([item.uuid for item in batch])
+        for item in batch:
+            if item.uuid not in known:
+                self._waiting.add(item)
+
+    def _settle_waiting(self) -> None:
+        """Look again after a while at those that were put aside."""
+        if self._waiting.count:
+            time.sleep(min(self._options.settle, self._options.minimum_age))
+        for item in self._waiting:
+            self._leftovers.append(item)
+            if len(self._leftovers) >= BATCH:
+                self._settle_leftovers()
 
     def _settle_leftovers(self) -> None:
         batch, self._leftovers = self._leftovers, []
