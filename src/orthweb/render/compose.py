@@ -6,6 +6,8 @@ are two (``mem_limit``, not ``deploy``).
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Address, ip_address
@@ -18,6 +20,9 @@ SITE_LABEL = "org.orthweb.site"
 """Label of all that belongs to a site: its identity."""
 
 SERVICE_LABEL = "org.orthweb.service"
+
+DEFINITION_LABEL = "org.orthweb.definition"
+"""Label that tells one definition of a container or network from another."""
 
 LOG_SIZE, LOG_FILES = "20m", 5
 """Each container's log: so much, so often, then the oldest goes."""
@@ -180,18 +185,39 @@ def _service(stack: Stack, container: Container) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value not in (None, {}, [])}
 
 
+def _network(stack: Stack, network: Network) -> dict[str, Any]:
+    return {
+        "name": f"{stack.project}-{network.name}",
+        "internal": network.internal,
+        "labels": {SITE_LABEL: stack.site},
+        "ipam": {"config": [{"subnet": str(network.subnet), "gateway": str(network.subnet[1])}]},
+    }
+
+
+def _labelled(definition: dict[str, Any]) -> dict[str, Any]:
+    """Add the label that tells this definition from another."""
+    text = json.dumps(definition, sort_keys=True)
+    labels = definition["labels"] | {DEFINITION_LABEL: hashlib.sha256(text.encode()).hexdigest()[:16]}
+    return definition | {"labels": labels}
+
+
+def _document(stack: Stack) -> dict[str, dict[str, dict[str, Any]]]:
+    return {
+        "services": {container.name: _labelled(_service(stack, container)) for container in stack.containers},
+        "networks": {network.name: _labelled(_network(stack, network)) for network in stack.networks},
+    }
+
+
 def compose(stack: Stack) -> str:
     """Give the Compose file (YAML)."""
-    document = {
-        "services": {container.name: _service(stack, container) for container in stack.containers},
-        "networks": {
-            network.name: {
-                "name": f"{stack.project}-{network.name}",
-                "internal": network.internal,
-                "labels": {SITE_LABEL: stack.site},
-                "ipam": {"config": [{"subnet": str(network.subnet), "gateway": str(network.subnet[1])}]},
-            }
-            for network in stack.networks
-        },
+    return yaml.safe_dump(_document(stack), sort_keys=False, width=120, allow_unicode=True)
+
+
+def definitions(stack: Stack) -> tuple[dict[str, str], dict[str, str]]:
+    """Give the value of `DEFINITION_LABEL` of each service, and of each network by the name that the engine shows."""
+    document = _document(stack)
+    services = {name: str(values["labels"][DEFINITION_LABEL]) for name, values in document["services"].items()}
+    networks = {
+        str(values["name"]): str(values["labels"][DEFINITION_LABEL]) for values in document["networks"].values()
     }
-    return yaml.safe_dump(document, sort_keys=False, width=120, allow_unicode=True)
+    return services, networks
