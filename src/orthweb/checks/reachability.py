@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import socket
 import ssl
+import struct
+import sys
+from collections.abc import Sequence
 from ipaddress import ip_address
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
@@ -14,7 +18,11 @@ from orthweb.checks.check import CheckFailed, NotApplicable, check
 
 if TYPE_CHECKING:
     from orthweb.checks.context import Context
-    from orthweb.checks.facts import HostFacts, InternalPort
+    from orthweb.checks.facts import HostFacts, InternalPort, PublishedPort, ServiceFacts
+
+
+_LISTEN = "0A"
+"""The state TCP_LISTEN in /proc/net/tcp."""
 
 
 def other_addresses() -> list[str]:
@@ -32,7 +40,8 @@ def other_addresses() -> list[str]:
 @check(
     "security.reach",
     "Nothing but the edge reachable",
-    "From another address of this machine each internal port refuses: no connection, no data, no association",
+    "From another address of this machine, or at its own in a private network, each internal port refuses: "
+    "no connection, no data, no association",
     hint="run `orthweb up`: the archive must refuse remote access and demand mutual TLS",
 )
 def reach(context: Context) -> str:
@@ -43,7 +52,8 @@ def reach(context: Context) -> str:
         raise NotApplicable("this machine has no address but loopback")
     seen: dict[str, dict[str, None]] = {}
     for port in facts.internal_ports:
-        for address in addresses:
+        # A service with a network of its own is not at this machine's addresses, where others may use its port.
+        for address in addresses if port.address is None else [port.address]:
             seen.setdefault(port.name, {})[_knock(context, port, address)] = None
     for address in addresses:
         for public in (context.access.https_port, context.access.dicom_port):
@@ -74,7 +84,19 @@ def _knock(context: Context, port: InternalPort, address: str) -> str:
         return _knock_http(port, address)
     if port.kind == "dicom":
         return _knock_dicom(context, port, address)
+    if port.kind == "postgresql" and port.address is not None:
+        return _knock_postgresql(context, port, address)
     raise CheckFailed(f"{port.name} is open on {address}:{port.port}")
+
+
+def _knock_postgresql(context: Context, port: InternalPort, address: str) -> str:
+    """Ask for a session without TLS and password, as PostgreSQL's own role would (message formats, StartupMessage)."""
+    words = b"user\0" + context.index.user.encode() + b"\0database\0" + context.index.dbname.encode() + b"\0\0"
+    request = struct.pack(">ii", 8 + len(words), 3 << 16) + words
+    answer = probe.plaintext_answer(address, port.port, request)
+    if answer[:1] not in (b"", b"E"):
+        raise CheckFailed(f"{port.name} on {address}:{port.port} lets a stranger begin a session without TLS")
+    return "refuses a session without TLS"
 
 
 def _knock_http(port: InternalPort, address: str) -> str:
@@ -118,16 +140,9 @@ def listeners(context: Context) -> str:
     facts = context.facts
     public = {context.access.https_port, context.access.dicom_port}
     internal = {port.port for port in facts.internal_ports if port.kind in ("http", "dicom")}
-    seen: set[tuple[str, int]] = set()
-    for service in facts.services:
-        if service.pid is None:
-            raise CheckFailed(f"{service.name} does not run", "`orthweb up`")
-        main = psutil.Process(service.pid)
-        try:
-            for process in [main, *main.children(recursive=True)]:
-                seen |= _listening(process)
-        except psutil.AccessDenied:
-            raise NotApplicable(f"the sockets of {service.name} can be seen by its own user and root alone") from None
+    if facts.published is not None:
+        return _published(context, facts, facts.published)
+    seen = {socket for service in facts.services for socket in _sockets(service)}
     if not public <= {port for _, port in seen}:
         raise CheckFailed("no service of the site listens on the edge's ports: another program does")
     for address, port in sorted(seen):
@@ -135,6 +150,64 @@ def listeners(context: Context) -> str:
         if not (where.is_loopback or port in internal or (port in public and _listens_on(facts, address))):
             raise CheckFailed(f"{address}:{port} is neither the edge's nor loopback")
     return f"{len(seen)} sockets: the edge's, known internal ones, loopback"
+
+
+def _published(context: Context, facts: HostFacts, published: Sequence[PublishedPort]) -> str:
+    """Judge services that have networks of their own: what each listens on there, and what this machine opens."""
+    if not published:
+        raise CheckFailed("no port of the edge is published")
+    public = (context.access.https_port, context.access.dicom_port)
+    for port in published:
+        where = f"{port.service}: {port.address}:{port.port}"
+        if port.service != "edge" or port.port not in public:
+            raise CheckFailed(f"{where} is published, and only the edge's two ports should be")
+        if not _listens_on(facts, port.address):
+            raise CheckFailed(f"{where} is published, though edge.listen does not name it")
+    internal = {(each.address, each.port) for each in facts.internal_ports}
+    outside = {port.inside for port in published}
+    count = 0
+    for service in facts.services:
+        for address, number in _sockets(service):
+            count += 1
+            own = ip_address(address)
+            known = (
+                any(number == other for _, other in internal) if own.is_unspecified else (address, number) in internal
+            )
+            if not (own.is_loopback or known or (service.name == "edge" and number in outside)):
+                raise CheckFailed(f"{service.name} listens on {address}:{number}, which is no port of this site")
+    if not count:
+        raise NotApplicable("the sockets of the services' own networks cannot be seen")
+    return f"{len(published)} published ports, all the edge's; {count} sockets inside, all known"
+
+
+def _in_namespace(pid: int) -> set[tuple[str, int]]:
+    """List the listening sockets of the network that a process is in (proc(5): /proc/net/tcp)."""
+    found = set()
+    for name in ("tcp", "tcp6"):
+        try:
+            lines = Path(f"/proc/{pid}/net/{name}").read_text().splitlines()[1:]
+        except OSError:
+            continue
+        for words in (line.split() for line in lines):
+            if words[3] == _LISTEN:
+                address, _, port = words[1].partition(":")
+                # Groups of four bytes, each in the machine's own order.
+                groups = [int(address[at : at + 8], 16).to_bytes(4, sys.byteorder) for at in range(0, len(address), 8)]
+                found.add((str(ip_address(b"".join(groups))), int(port, 16)))
+    return found
+
+
+def _sockets(service: ServiceFacts) -> set[tuple[str, int]]:
+    if service.pid is None:
+        raise CheckFailed(f"{service.name} does not run", "`orthweb up`")
+    main = psutil.Process(service.pid)
+    seen: set[tuple[str, int]] = set()
+    try:
+        for process in [main, *main.children(recursive=True)]:
+            seen |= _listening(process)
+    except psutil.AccessDenied:
+        raise NotApplicable(f"the sockets of {service.name} can be seen by its own user and root alone") from None
+    return seen
 
 
 def _listening(process: psutil.Process) -> set[tuple[str, int]]:

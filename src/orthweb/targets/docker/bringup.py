@@ -14,10 +14,10 @@ from pathlib import Path
 from orthweb import pki, secrets
 from orthweb.errors import OrthwebError, UsageError
 from orthweb.targets.base import PlanItem, Report, quiet
-from orthweb.targets.docker import images, planning, replicas
+from orthweb.targets.docker import images, planning, replicas, services
 from orthweb.targets.docker.containers import compose_command, compose_up
 from orthweb.targets.docker.place import CHECK_PORT, Layout, Place, accounts, ids
-from orthweb.targets.host import changes, cluster, folder, handover, plugins, reaching, rendering, store
+from orthweb.targets.host import changes, cluster, folder, handover, libraries, plugins, reaching, rendering, store
 from orthweb.targets.host.accounts import Accounts
 from orthweb.targets.host.accounts import ids as owner
 from orthweb.targets.host.deployment import changed, readable
@@ -110,6 +110,8 @@ def _make(place: Place, run: _Run, report: Report) -> list[PlanItem]:
     done += _index(place, users, kept, facts.index_password == digest, report)
     folder.write_facts(place.state, replace(facts, index_password=digest))
     plugins.deliver(place.state, place.libraries, users.archive)
+    if place.site.store.kind == "s3" and place.site.archive.image != "debian":
+        libraries.deliver(place.state.root / services.LIBRARIES.name)
     differing = changed(place.files(layout, users), users)
     done += changes.files(place, differing)
     if run.running:

@@ -58,7 +58,8 @@ class ContainerState:
 
 def _state(found: dict[str, Any]) -> ContainerState:
     state, labels = found["State"], found["Config"].get("Labels") or {}
-    ports = found["HostConfig"].get("PortBindings") or {}
+    # What is open now; a container that does not run has nothing.
+    ports = found["NetworkSettings"].get("Ports") or {}
     began = str(state.get("StartedAt", ""))
     return ContainerState(
         service=labels.get(SERVICE_LABEL, ""),

@@ -15,6 +15,7 @@ from orthweb.capabilities import extra
 from orthweb.capabilities.build import OrthancBuild
 from orthweb.capabilities.containers import ContainerScratch
 from orthweb.errors import NotRunningError, SiteFileError, UsageError
+from orthweb.image.context import sources
 from orthweb.image.engine import Engine
 from orthweb.render import compose
 from orthweb.render.endpoints import Endpoints
@@ -249,6 +250,11 @@ class Place(SitePlace):
         kept = secrets.read(self.state.secrets)
         site = fitted(self.site)
         wanted = rendering.files(site, self.state, layout.endpoints, self.pki, kept, self.build, (INDEX_USER,))
+        if self.site.archive.image != "debian":
+            health = sources()["image/archive/health"].read_bytes()
+            wanted += [
+                File(self.state.service(name) / services.HEALTH, health, name, "none") for name, _ in self.archives
+            ]
         text = compose.compose(self.stack(layout, users))
         return [*wanted, self.passwd(users), File(self.compose_file, text.encode(), "supervisor", "none")]
 

@@ -25,6 +25,12 @@ DATA = Path("/var/lib/orthweb")
 PLUGINS = Path("/usr/lib/orthweb/plugins")
 """Where an Orthanc sees the plugins that the site file names."""
 
+LIBRARIES = Path("/usr/lib/orthweb/libraries")
+"""Where our own image has the Python packages that `plugin/` needs; into another one they are mounted."""
+
+HEALTH = "health"
+"""Name of the health check's file in the configuration of an Orthanc whose image is not ours."""
+
 SOCKETS = Path("/run/orthweb")
 
 HTTPS, DICOM, HTTP, ARCHIVE_DICOM, POSTGRESQL = 8443, 11112, 8042, 4242, 5432
@@ -198,11 +204,17 @@ def _archive(
         mounts.append(Mount(own / "cache", process.cache, writable=True))
     if site.archive.extra_plugins:
         mounts.append(Mount(state.plugins, PLUGINS))
+    foreign = site.archive.image != "debian"
+    if foreign and site.store.kind == "s3":
+        mounts.append(Mount(state.root / LIBRARIES.name, LIBRARIES))
     middle, back = ("middle", addresses.in_middle(process.name)), ("back", addresses.in_back(process.name))
     return Container(
         name=process.name,
         image=image,
-        command=(str(program), str(process.configuration)),
+        # Another image's entry point would write a configuration of its own.
+        entrypoint=(str(program),) if foreign else (),
+        command=(str(process.configuration),) if foreign else (str(program), str(process.configuration)),
+        health=("python3", "-I", str(CONFIGURATION / HEALTH)) if foreign else (),
         user=user,
         networks=dict((middle, back) if out else (back, middle)),
         mounts=mounts,
