@@ -89,6 +89,8 @@ class Container:
     after : services that must be healthy first.
     stop_signal : what asks it to end in order, and how many seconds that may take.
     shared_memory : bytes of ``/dev/shm``.
+    entrypoint : what runs instead of the image's own, under an init of the engine's; nothing: the image's own.
+    health : command that tells whether it works; nothing: the image's own.
     """
 
     name: str
@@ -105,6 +107,8 @@ class Container:
     after: Sequence[str] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     shared_memory: int | None = None
+    entrypoint: Sequence[str] = ()
+    health: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -137,6 +141,14 @@ def _dollars(text: str) -> str:
     return text.replace("$", "$$")
 
 
+def _health(command: Sequence[str]) -> dict[str, Any]:
+    """Give the check of an image that has none of ours (its Dockerfile says the same)."""
+    if not command:
+        return {}
+    times = {"interval": "10s", "timeout": "8s", "start_period": "120s"}
+    return {"test": ["CMD", *(_dollars(word) for word in command)]} | times
+
+
 def _service(stack: Stack, container: Container) -> dict[str, Any]:
     user, group = container.user
     temporary = [f"/tmp:uid={user},gid={group},mode=0700,size=256m"]  # noqa: S108  its own, in memory
@@ -152,9 +164,12 @@ def _service(stack: Stack, container: Container) -> dict[str, Any]:
         "container_name": stack.container_name(container.name),
         "hostname": container.name,
         "labels": {SITE_LABEL: stack.site, SERVICE_LABEL: container.name},
+        "entrypoint": [_dollars(word) for word in container.entrypoint],
+        "init": True if container.entrypoint else None,
         "command": [_dollars(word) for word in container.command],
         "user": f"{user}:{group}",
         "environment": {name: _dollars(value) for name, value in container.environment.items()},
+        "healthcheck": _health(container.health),
         "depends_on": {name: {"condition": "service_healthy"} for name in container.after},
         "networks": networks,
         "ports": [str(port) for port in container.published],
