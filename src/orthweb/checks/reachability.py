@@ -157,22 +157,22 @@ def _published(context: Context, facts: HostFacts, published: Sequence[Published
     if not published:
         raise CheckFailed("no port of the edge is published")
     public = (context.access.https_port, context.access.dicom_port)
-    for port in published:
-        where = f"{port.service}: {port.address}:{port.port}"
-        if port.service != "edge" or port.port not in public:
+    for open_port in published:
+        where = f"{open_port.service}: {open_port.address}:{open_port.port}"
+        if open_port.service != "edge" or open_port.port not in public:
             raise CheckFailed(f"{where} is published, and only the edge's two ports should be")
-        if not _listens_on(facts, port.address):
+        if not _listens_on(facts, open_port.address):
             raise CheckFailed(f"{where} is published, though edge.listen does not name it")
     internal = {(each.address, each.port) for each in facts.internal_ports}
-    outside = {port.inside for port in published}
+    outside = {each.inside for each in published}
     count = 0
     for service in facts.services:
-        for address, number in _sockets(service):
+        if service.pid is None:
+            raise CheckFailed(f"{service.name} does not run", "`orthweb up`")
+        for address, number in _in_namespace(service.pid):
             count += 1
             own = ip_address(address)
-            known = (
-                any(number == other for _, other in internal) if own.is_unspecified else (address, number) in internal
-            )
+            known = any(number == port and (own.is_unspecified or address == place) for place, port in internal)
             if not (own.is_loopback or known or (service.name == "edge" and number in outside)):
                 raise CheckFailed(f"{service.name} listens on {address}:{number}, which is no port of this site")
     if not count:
