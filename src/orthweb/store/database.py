@@ -66,8 +66,8 @@ class DatabaseStore:
         self._own = threading.local()
 
     @contextmanager
-    def _transaction(self) -> Iterator[Connection]:
-        """Give this thread's connection inside a transaction: large objects are read and written in one."""
+    def _connected(self) -> Iterator[Connection]:
+        """Give this thread's connection, each statement of which is a transaction of its own."""
         connection: Connection | None = getattr(self._own, "connection", None)
         if connection is None or connection.closed:
             connection = connect(self._facts, read_only=False)
@@ -75,14 +75,19 @@ class DatabaseStore:
                 self._connections.append(connection)
             self._own.connection = connection
         try:
-            with connection.transaction():
-                yield connection
+            yield connection
         except psycopg.Error as error:
             words = " ".join(str(error).split())
             raise StoreError(f"{self.place}: {words[:300]}", "see `orthweb logs index`, then repeat") from error
 
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        """Give this thread's connection inside a transaction."""
+        with self._connected() as connection, connection.transaction():
+            yield connection
+
     def _exists(self) -> bool:
-        with self._transaction() as database:
+        with self._connected() as database:
             row = database.execute("SELECT to_regclass('storagearea') IS NOT NULL").fetchone()
         return bool(row and row[0])
 
@@ -93,7 +98,7 @@ class DatabaseStore:
             return
         with TemporaryFile(prefix="orthweb-store-") as file:
             query = 'COPY (SELECT uuid FROM storagearea ORDER BY uuid COLLATE "C") TO STDOUT'
-            with self._transaction() as database, database.cursor() as cursor, cursor.copy(query) as copy:
+            with self._connected() as database, database.cursor() as cursor, cursor.copy(query) as copy:
                 for data in copy:
                     file.write(data)
             file.seek(0)
@@ -110,12 +115,12 @@ class DatabaseStore:
             yield from self._sizes(page)
 
     def _sizes(self, uuids: list[str]) -> list[StoredObject]:
-        """Measure large objects; descriptors are closed with the transaction. A row without its object is no file."""
+        """Measure large objects; descriptors are closed with the statement. A row without its object is no file."""
         query = (
             "SELECT s.uuid, s.type, lo_lseek64(lo_open(s.content, %s), 0, 2) FROM storagearea s"
             " JOIN pg_largeobject_metadata m ON m.oid = s.content WHERE s.uuid = ANY(%s)"
         )
-        with self._transaction() as database:
+        with self._connected() as database:
             rows = database.execute(query, (_READ, uuids)).fetchall()
         return sorted((StoredObject(row[0], row[1], row[2], None) for row in rows), key=lambda item: item.uuid)
 
@@ -126,29 +131,31 @@ class DatabaseStore:
         return next((item.size for item in self._sizes([uuid]) if item.type == file_type), None)
 
     def read(self, uuid: str, file_type: int) -> Iterator[bytes]:
-        """Read a file piece by piece, in one transaction.
+        """Read a file piece by piece; a large object has no versions, so that nothing has to be held meanwhile.
 
         Raises
         ------
         ObjectMissingError : there is none.
         """
         query = (
-            "SELECT s.content FROM storagearea s JOIN pg_largeobject_metadata m ON m.oid = s.content"
+            "SELECT lo_get(s.content, %s, %s) FROM storagearea s JOIN pg_largeobject_metadata m ON m.oid = s.content"
             " WHERE s.uuid = %s AND s.type = %s"
         )
-        # Not one transaction around a yield: whoever reads may be slow, or use the connection for something else.
-        with self._transaction() as database:
-            row = database.execute(query, (uuid, file_type)).fetchone() if self._exists() else None
         offset = 0
-        while row is not None:
-            with self._transaction() as database, database.cursor(binary=True) as cursor:
-                piece = cursor.execute("SELECT lo_get(%s, %s, %s)", (row[0], offset, CHUNK)).fetchone()
-            chunk = bytes(piece[0]) if piece else b""
-            if not chunk:
+        while True:
+            with self._connected() as database, database.cursor(binary=True) as cursor:
+                try:
+                    row = cursor.execute(query, (offset, CHUNK, uuid, file_type)).fetchone()
+                except psycopg.errors.UndefinedTable:
+                    row = None
+            if row is None:
+                raise ObjectMissingError(f"{uuid}: is not in {self.place}")
+            chunk = bytes(row[0])
+            if chunk:
+                yield chunk
+            if len(chunk) < CHUNK:
                 return
-            yield chunk
             offset += len(chunk)
-        raise ObjectMissingError(f"{uuid}: is not in {self.place}")
 
     def write(self, attachment: Attachment, source: Source) -> None:
         """Store a file: its large object and its row are committed together."""
