@@ -98,7 +98,7 @@ def _make(place: Place, run: _Run, report: Report) -> list[PlanItem]:
     layout = place.layout()
     if planning.networks_changed(place, layout, users):
         halt(place, run, report, "the containers' networks changed")
-    done += _handover(place, users, report)
+    done += handover.take(place, users, "docker", report)
     facts = replace(facts, target="docker", containers=True, network=str(layout.addresses.network))
     facts = replace(facts, ports={CHECK_PORT: layout.check_port})
     folder.write_facts(place.state, facts)
@@ -128,16 +128,6 @@ def _make(place: Place, run: _Run, report: Report) -> list[PlanItem]:
     for name in place.services:
         compose_up(place.engine, place.project, place.compose_file, [name])
     return done + [PlanItem("start", name, "not running") for name in place.services]
-
-
-def _handover(place: Place, users: Accounts, report: Report) -> list[PlanItem]:
-    """Give what the site keeps to the containers' users, when it ran somewhere else before."""
-    done = planning.handovers(place, users)
-    for path, account in planning.kept_folders(place, users):
-        if handover.differs(path, account):
-            report(f"{path}: gets the containers' user")
-            handover.give(path, account)
-    return done
 
 
 def _folders(place: Place, users: Accounts, layout: Layout) -> None:

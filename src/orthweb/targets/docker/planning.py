@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from orthweb import pki, secrets
 from orthweb.errors import SiteFileError, UsageError
 from orthweb.render import compose
-from orthweb.render.supervisor import Account
 from orthweb.sitefile import check_ports
 from orthweb.targets.base import PlanItem
 from orthweb.targets.docker import images, services
@@ -62,26 +60,6 @@ def check_other_target(place: Place) -> None:
         )
 
 
-def kept_folders(place: Place, users: Accounts) -> list[tuple[Path, Account | None]]:
-    """Name the folders with what a site keeps, each with the user that is to have it."""
-    found: list[tuple[Path, Account | None]] = [(place.data, users.index)]
-    if place.site.store.kind == "filesystem":
-        found.append((place.store, users.archive))
-    for name, _ in place.archives:
-        found += [(place.state.service(name) / each, users.archive) for each in ("work", "cache")]
-    return [*found, (place.run / "edge", users.edge)]
-
-
-def handovers(place: Place, users: Accounts) -> list[PlanItem]:
-    """Say which folders with data get another owner."""
-    shown = (place.data, place.store)
-    return [
-        PlanItem("change", str(path), f"owner: the containers' user {account.user if account else 'is yours'}")
-        for path, account in kept_folders(place, users)
-        if path in shown and handover.differs(path, account)
-    ]
-
-
 def plan(place: Place) -> list[PlanItem]:
     """Say what `up` would change."""
     check_folder(place)
@@ -104,7 +82,7 @@ def plan(place: Place) -> list[PlanItem]:
     items += changes.new_secrets(missing)
     due = pki.plan(place.state.pki, place.site, place.base)
     items += changes.certificates(due)
-    items += handovers(place, users)
+    items += handover.due(place, users, "docker")
     if not cluster.is_complete(place.data):
         why = f"PostgreSQL {place.postgresql_major}: data directory, role and database"
         items.append(PlanItem("create", "index", why))

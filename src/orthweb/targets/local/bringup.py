@@ -15,7 +15,7 @@ from orthweb import pki, secrets
 from orthweb.capabilities.schema import Upgrade
 from orthweb.errors import OrthwebError, UsageError
 from orthweb.targets.base import PlanItem, Report, quiet
-from orthweb.targets.host import accounts, changes, folder, libraries, machine, plugins, rendering, store
+from orthweb.targets.host import accounts, changes, folder, handover, libraries, machine, plugins, rendering, store
 from orthweb.targets.host.deployment import Bundle, File, changed, readable
 from orthweb.targets.host.readiness import ready
 from orthweb.targets.local import database, inspection, migration, planning, ports, replicas, supervision
@@ -99,6 +99,7 @@ def _make(place: Place, run: _Run, upgrade: Upgrade | None, report: Report) -> l
     done += changes.certificates(pki.ensure(place.state.pki, place.site, place.base))
     if upgrade is not None:
         done.append(_migrate(place, users, kept, upgrade, run, report))
+    done += handover.take(place, users, "local", report)
     layout = place.layout()
     facts = folder.read_facts(place.state)
     facts = replace(facts, site=facts.site or uuid.uuid4().hex, site_file=place.file_name)

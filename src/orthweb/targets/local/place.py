@@ -14,7 +14,7 @@ from orthweb.capabilities.build import OrthancBuild
 from orthweb.capabilities.machine import MachineScratch
 from orthweb.errors import NotRunningError, SiteFileError
 from orthweb.render.endpoints import ArchiveProcess, EdgeEndpoint, Endpoints, IndexEndpoint
-from orthweb.targets.host import accounts, folder, machine, plugins, rendering
+from orthweb.targets.host import accounts, folder, handover, machine, plugins, rendering
 from orthweb.targets.host.deployment import Bundle, File
 from orthweb.targets.host.place import SitePlace
 from orthweb.targets.local import ports, programs, services, supervision
@@ -77,6 +77,16 @@ class Place(SitePlace):
     def build(self) -> OrthancBuild:
         """The Orthanc of this machine."""
         return self.programs.orthanc
+
+    def check(self) -> None:
+        """Refuse what makes no sense on this machine, before anything is changed.
+
+        Raises
+        ------
+        UsageError, SiteFileError : names the key or the folder.
+        """
+        handover.check_no_containers(self.state)
+        super().check()
 
     def running(self) -> bool:
         """Tell whether the site's supervisor answers."""

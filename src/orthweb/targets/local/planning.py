@@ -8,7 +8,7 @@ from orthweb import pki, secrets
 from orthweb.errors import SiteFileError
 from orthweb.sitefile import check_ports
 from orthweb.targets.base import PlanItem
-from orthweb.targets.host import accounts, changes, folder, machine
+from orthweb.targets.host import accounts, changes, folder, handover, machine
 from orthweb.targets.host.changes import Item
 from orthweb.targets.host.deployment import File, changed
 from orthweb.targets.local import database, inspection, migration, replicas
@@ -54,6 +54,8 @@ def plan(place: Place) -> list[PlanItem]:
     elif (upgrade := migration.due(place)) is not None:
         items.append(PlanItem("change", "index", str(upgrade)))
     running = place.running()
+    if not accounts.missing_edge_user():
+        items += handover.due(place, accounts.find(), "local")
     if missing or any(change.action == "issue" for change in due) or accounts.missing_edge_user():
         items.append(PlanItem("create", "configuration", "of PostgreSQL, Orthanc, Envoy and the supervisor"))
     else:

@@ -102,9 +102,10 @@ def find(existing_index: int | None = None) -> Programs:
     missing += [PLUGIN_PACKAGES[name] for name in REQUIRED if name not in found]
     postgresql = _postgresql(existing_index)
     if postgresql is None:
-        if existing_index is not None and _postgresql(None) is not None:
+        other = _postgresql(None)
+        if existing_index is not None and other is not None:
             raise UsageError(
-                f"the index was made by PostgreSQL {existing_index}, which is not installed here",
+                f"the index was made by PostgreSQL {existing_index}, which is not installed here; there is {other[1]}",
                 f"{install_command([f'postgresql-{existing_index}'])}, or move the data with pg_upgrade",
             )
         missing.append("postgresql")
