@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import shutil
 import subprocess
 import tempfile
@@ -84,15 +85,32 @@ def _storage() -> Path:
     return Path("/var/tmp")
 
 
+@contextmanager
+def bridge() -> Iterator[str]:
+    """Make a bridge for containers of no network; docker0 is the machine's own engine's, and the name would be shared."""
+    taken = subprocess.run(["ip", "-4", "-br", "address"], capture_output=True, text=True, check=True).stdout
+    number = next(each for each in random.sample(range(1, 255), 254) if f" 10.213.{each}." not in taken)
+    name = f"orthweb-t{number}"
+    for words in (
+        f"link add {name} type bridge",
+        f"address add 10.213.{number}.1/24 dev {name}",
+        f"link set {name} up",
+    ):
+        subprocess.run(["ip", *words.split()], check=True)
+    try:
+        yield name
+    finally:
+        subprocess.run(["ip", "link", "delete", name], check=False)
+
+
 def command(folder: Path, storage: Path, extra: Sequence[str] = ()) -> list[str]:
-    """Give the command of a private engine; no default bridge, which it would share with the machine's own engine."""
+    """Give the command of a private engine."""
     dockerd = [
         "dockerd",
         f"--host=unix://{folder}/docker.sock",
         f"--data-root={storage}",
         f"--exec-root={folder}/exec",
         f"--pidfile={folder}/dockerd.pid",
-        "--bridge=none",
         *extra,
     ]
     return ["unshare", "--mount", "--propagation", "private", "sh", "-c", PREPARE, "sh", *dockerd]
@@ -162,10 +180,11 @@ def running_engine() -> Iterator[DockerEngine]:
     with ExitStack() as stack:
         filters = stack.enter_context(_packet_filter())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="orthweb-docker-")))
+        own = f"--bridge={stack.enter_context(bridge())}"
         storage = Path(tempfile.mkdtemp(prefix="orthweb-docker-", dir=_storage()))
         stack.callback(shutil.rmtree, storage, ignore_errors=True)
         for extra in ATTEMPTS[0 if filters else 1 :]:
-            process = start(folder, storage, extra)
+            process = start(folder, storage, (own, *extra))
             if process is not None:
                 break
         else:
@@ -192,7 +211,7 @@ def _empty(engine: Engine) -> None:
 @pytest.fixture(scope="session")
 def docker_engine(program: Callable[[str], Path], as_root: None) -> Iterator[DockerEngine]:
     """A private engine. The environment does not name it: `docker_host` does, for one module."""
-    for name in ("dockerd", "docker", "unshare", "debootstrap"):
+    for name in ("dockerd", "docker", "unshare", "ip", "debootstrap"):
         program(name)
     with running_engine() as engine:
         yield engine
