@@ -87,7 +87,7 @@ def _storage() -> Path:
 
 @contextmanager
 def bridge() -> Iterator[str]:
-    """Make a bridge for containers of no network; docker0 is the machine's own engine's, and the name would be shared."""
+    """Make a bridge for containers of no network: docker0 belongs to the engine that the machine has."""
     taken = subprocess.run(["ip", "-4", "-br", "address"], capture_output=True, text=True, check=True).stdout
     number = next(each for each in random.sample(range(1, 255), 254) if f" 10.213.{each}." not in taken)
     name = f"orthweb-t{number}"
