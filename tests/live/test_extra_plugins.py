@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +15,15 @@ from live.sites import LiveSite, live_site
 from orthweb.store.index import connect
 
 NEWER = '"Your version of Orthanc (1.10.1) must be above 1.13.0 to run this plugin"'
+
+
+CHANGE = """\
+# Only while the schema is changed is there such a socket.
+[ -e /tmp/orthweb-schema-*/socket/.s.PGSQL.5432 ] || exit 0
+export PGPASSFILE=$(echo /tmp/orthweb-schema-*/passfile)
+exec {psql} -q -h /tmp/orthweb-schema-*/socket -U orthanc -d orthanc \\
+    -c "UPDATE GlobalProperties SET value = '10' WHERE property = 4"
+"""
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +48,9 @@ def loaded(site: LiveSite) -> dict[str, str]:
         return {name: http.get(f"/plugins/{name}").json()["Version"] for name in names}
 
 
-def processes(site: LiveSite) -> dict[str, int | None]:
+def processes(site: LiveSite) -> dict[str, int]:
     """Give the process number of each service: as long as it is the same, nothing was restarted."""
-    return {each.name: each.pid for each in site.target.status().services}
+    return {each.name: each.pid for each in site.target.status().services if each.pid is not None}
 
 
 def snapshots(site: LiveSite) -> list[Path]:
@@ -85,7 +95,7 @@ def test_plugin_when_it_does_not_load_then_up_says_why_and_the_site_goes_on_unto
     bad = build(compiler, folder / "bad.so", "bad", **defined)
     before, configuration = processes(site), (site.state / "archive/configuration/orthanc.json").read_bytes()
     site.write(archive={"extra_plugins": listed(folder / "good.so", bad)})
-    for verb in ("plan", "up"):
+    for verb in ("plan", "up") if "REFUSES" in defined else ("up",):
         said = site.orthweb(verb, check=False)
         assert said.returncode == 2
         (line,) = [each for each in said.stderr.splitlines() if each.startswith("error:")]
@@ -154,21 +164,40 @@ def test_newer_index_plugin_when_it_does_not_change_the_schema_then_undone_and_t
     assert site.target.status().answers
 
 
-def test_older_index_plugin_when_the_schema_is_newer_then_refused_with_the_way_back(
-    plugins_site: tuple[LiveSite, Path],
+def test_newer_index_plugin_when_it_changes_the_schema_then_a_snapshot_is_the_way_back(
+    plugins_site: tuple[LiveSite, Path], compiler: Path, program: Callable[[str], Path]
 ) -> None:
-    site, _ = plugins_site
-    facts = site.target.host_facts().index
-    assert facts is not None
-    with connect(facts, read_only=False) as connection:
-        connection.execute("UPDATE GlobalProperties SET value = '10' WHERE property = 4")
-    (site.state / "index-plugin.json").write_text('{"plugin": [10, 3]}')
+    """A stand-in for a plugin that this Orthanc is too old for: it writes the revision, and does nothing else."""
+    site, folder = plugins_site
+    script = site.folder / "change"  # where the archive's user can read it
+    script.write_text(CHANGE.format(psql=program("psql")))
+    script.chmod(0o644)
+    newer = build(compiler, folder / "index.so", "postgresql-index", "10.3", RUNS=f'"sh {script}"')
+    earlier = snapshots(site)
+    site.write(archive={"extra_plugins": listed(newer)})
+    done = site.orthweb("up")
+    assert "schema: revision 1 becomes revision 10" in done.stdout
+    (snapshot,) = set(snapshots(site)) - set(earlier)
+    assert loaded(site)["postgresql-index"] == "10.3"
+    assert "reader" not in processes(site), "with a newer plugin one Orthanc does both"
+    assert "restart" not in site.orthweb("up").stdout
     before = processes(site)
+
+    site.write()
     said = site.orthweb("up", check=False)
     assert said.returncode == 2
     assert "the index has schema revision 10, and PostgreSQLIndex 4.0 knows 1: a schema does not go back" in said.stderr
-    assert "restore the snapshot" in said.stderr
+    assert f"restore the snapshot {snapshot}" in said.stderr
     assert processes(site) == before
     site.orthweb("down")
-    stopped = site.orthweb("plan", check=False)
-    assert "the index has schema revision 10" in stopped.stderr, "a stopped index is asked too"
+    assert "the index has schema revision 10" in site.orthweb("plan", check=False).stderr, (
+        "a stopped index is asked too"
+    )
+
+    # As docs/capabilities.md tells it.
+    data = site.state / "index" / "data"
+    data.rename(data.with_name("data.newer"))
+    subprocess.run(["cp", "-a", snapshot, data], check=True)
+    site.orthweb("up")
+    assert revision(site) == "1"
+    assert loaded(site)["postgresql-index"] == "4.0"

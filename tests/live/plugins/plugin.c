@@ -5,8 +5,10 @@
  *   CRASHES  it does not survive that
  *   NEEDS    a function that nobody has
  *   ENTRY_MISSING  one of the four is not there
+ *   RUNS     a command that it runs when it is asked to start, as a newer plugin changes the index's schema
  */
 #include <stdint.h>
+#include <stdlib.h>
 
 /* The beginning of OrthancPluginContext, which has not changed since 0.8.5. */
 struct context {
@@ -30,6 +32,9 @@ int32_t OrthancPluginInitialize(struct context *context)
 #endif
 #ifdef CRASHES
   *(volatile int *) 0 = 0;
+#endif
+#ifdef RUNS
+  return system(RUNS);
 #endif
 #ifdef NEEDS
   return NEEDS();
