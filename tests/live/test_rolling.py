@@ -20,18 +20,15 @@ ORTHANCS = ("archive", "archive-2", "reader")
 
 
 @pytest.fixture(scope="module")
-def three() -> Iterator[LiveSite]:
-    """A site with two writers and one reader."""
-    with live_site(archive={"writers": 2, "readers": 1}) as made:
+def running() -> Iterator[LiveSite]:
+    """A site with two writers and one reader; each test changes it from what the one before left."""
+    with live_site(archive={"writers": 2, "readers": 1, "stable_age": 60}) as made:
         yield made
 
 
-@pytest.fixture
-def running(three: LiveSite) -> LiveSite:
-    """The same with its first site file."""
-    three.write(archive={"writers": 2, "readers": 1})
-    three.orthweb("up")
-    return three
+def change(site: LiveSite, stable_age: int, readers: int = 1) -> None:
+    """Write the site file anew; each Orthanc must be restarted when the age is another one."""
+    site.write(archive={"writers": 2, "readers": readers, "stable_age": stable_age})
 
 
 def test_up_with_a_changed_setting_while_others_send_and_ask_then_no_answer_is_lost(
@@ -39,7 +36,7 @@ def test_up_with_a_changed_setting_while_others_send_and_ask_then_no_answer_is_l
 ) -> None:
     slices = samples(tmp_path, 1500, seed="rolling")
     before = pids(running)
-    running.write(archive={"writers": 2, "readers": 1, "stable_age": 61})
+    change(running, 61)
     with queries(running) as asked, sending(running, slices[:1], associations=1):
         asked.wait_for(10)
         up = running.start("up")
@@ -72,7 +69,7 @@ def test_up_while_an_association_is_open_then_it_finishes_before_its_writer_rest
 ) -> None:
     slices = samples(tmp_path, 6, seed="in flight")
     before = pids(running)
-    running.write(archive={"writers": 2, "readers": 1, "stable_age": 62})
+    change(running, 62)
     contexts = [build_context(CT_IMAGE_STORAGE, EXPLICIT_LITTLE_ENDIAN)]
     with associate(Peer.of_site(running.access), contexts) as association:
         assert association.send_c_store(slices[0].path).Status == 0
@@ -98,13 +95,13 @@ def test_up_with_another_number_of_readers_then_nobody_else_is_restarted(running
     before = pids(running)
     with queries(running) as asked:
         asked.wait_for(10)
-        running.write(archive={"writers": 2, "readers": 2})
+        change(running, 62, readers=2)
         assert "start reader-2" in running.orthweb("up").stdout
         more = pids(running)
         assert more.pop("reader-2") > 0
         assert more == before
         until(lambda: load(running, "reader-2").requests, "a request to the new reader", 30)
-        running.write(archive={"writers": 2, "readers": 1})
+        change(running, 62)
         assert "reader-2" in running.orthweb("plan").stdout
         running.orthweb("up")
         asked.wait_for(10)
@@ -120,7 +117,7 @@ def test_up_when_the_first_process_does_not_come_back_then_the_others_stay_as_th
     configuration = running.state / "archive" / "configuration" / "orthanc.json"
     was = configuration.read_text()
     try:
-        running.write(archive={"writers": 2, "readers": 1, "stable_age": 63})
+        change(running, 63)
         said = running.orthweb("up", check=False)
         assert said.returncode == 1
         assert "reader does not start" in said.stderr

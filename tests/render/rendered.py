@@ -5,15 +5,18 @@ from __future__ import annotations
 import datetime
 from dataclasses import dataclass
 from functools import cached_property
+from ipaddress import IPv4Network
 from pathlib import Path
 
 from orthweb import pki, secrets, sitefile
 from orthweb.capabilities.build import OrthancBuild, Plugin
-from orthweb.render import envoy, envoy_replicas, orthanc, postgresql, supervisor
+from orthweb.render import compose, envoy, envoy_replicas, orthanc, postgresql, supervisor
 from orthweb.render.endpoints import ArchiveProcess, EdgeEndpoint, Endpoints, IndexEndpoint
 from orthweb.render.supervisor import Account, Service
 from orthweb.site import Site
 from orthweb.state import StateFolder
+from orthweb.targets.docker import services as containers
+from orthweb.targets.docker.network import Addresses
 from orthweb.targets.host import rendering
 from orthweb.targets.host.accounts import Accounts
 from orthweb.targets.host.deployment import Bundle, File
@@ -44,6 +47,12 @@ readers = 0
 connections = 8
 [store]
 path = "/srv/dicom"
+[docker]
+archive_memory = "8GiB"
+archive_cpus = 4
+index_memory = "4GiB"
+edge_memory = "1GiB"
+edge_cpus = 2
 [modalities.ct1]
 aet = "CT1"
 host = "ct1.st-mary.example"
@@ -106,6 +115,20 @@ DEBIAN_12 = Programs(
     Path("/opt/orthweb/envoy"),
     Path("/usr/bin/setpriv"),
 )
+DEBIAN_13 = OrthancBuild(
+    Path("/usr/sbin/Orthanc"),
+    (1, 12, 7),
+    tuple(
+        Plugin(name, Path(f"/usr/lib/orthanc/libOrthanc{name}.so.{'.'.join(map(str, version))}"), version)
+        for name, version in (
+            ("PostgreSQLIndex", (5, 0)),
+            ("DicomWeb", (1, 20)),
+            ("Gdcm", (1, 8)),
+            ("Python", (5, 0)),
+        )
+    ),
+)
+NETWORK = Addresses(IPv4Network("10.83.44.0/24"))
 ROOT_ACCOUNTS = Accounts(
     index=Account("postgres", 101, 111), archive=Account("orthanc", 102, 112), edge=Account("orthweb-edge", 103, 113)
 )
@@ -195,6 +218,45 @@ class Rendered:
             "supervisord.conf": supervisor.configuration(
                 self.services, self.state.logs, self.state.run, self.programs.setpriv, root=root
             ),
+            "docker-compose.yml": compose.compose(self.stack),
+        }
+
+    @property
+    def container_endpoints(self) -> Endpoints:
+        """What the same site is in containers."""
+        archives = orthanc.processes(self.site, DEBIAN_13)
+        return containers.endpoints(archives, NETWORK, egress_names(self.site), SECRETS.check_aet, 20004)
+
+    @property
+    def stack(self) -> compose.Stack:
+        """The site's containers, root's or somebody's."""
+        users = (64203, 64201, 64202) if self.accounts.edge else (1000, 1000, 1000)
+        roles = ("index", "archive", "edge")
+        return containers.stack(
+            self.site,
+            self.container_endpoints,
+            self.state,
+            identity="0123456789abcdef0123456789abcdef",
+            project=f"{self.site.name}-01234567",
+            addresses=NETWORK,
+            images={role: f"orthweb/{role}:0.1.0" for role in roles},
+            users={role: (number, number) for role, number in zip(roles, users, strict=True)},
+            data=self.state.index / "data",
+            store=self.site.store.path or self.state.store,
+            sockets=self.state.run / "edge",
+            orthanc_program=DEBIAN_13.program,
+            workers=2,
+        )
+
+    def container_texts(self) -> dict[str, str]:
+        """Give what containers read and is not what processes read, by file name."""
+        endpoints = self.container_endpoints
+        certificates = 1 if self.site.tls.certificate or self.site.tls.profile == "modern" else 2
+        return {
+            "orthanc.json": orthanc.configuration(self.site, endpoints, endpoints.archives[0], DEBIAN_13),
+            "envoy.json": envoy.bootstrap(self.site, endpoints, certificates=certificates),
+            "postgresql.conf": postgresql.postgresql_conf(endpoints.index, 9),
+            "pg_hba.conf": postgresql.pg_hba_conf(endpoints.index),
         }
 
     def files(self) -> list[File | Bundle]:

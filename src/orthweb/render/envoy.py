@@ -76,7 +76,6 @@ def _tcp(name: str, cluster: str, **values: Any) -> dict[str, Any]:
         cluster=cluster,
         # Envoy does not see that a client leaves before its first word: until then only this ends the connection.
         idle_timeout="90s",
-        max_connect_attempts=3,
         upstream_connect_mode="ON_DOWNSTREAM_DATA",
         max_early_data_bytes=16384,
         **values,
@@ -130,7 +129,7 @@ def _egress(site: Site, endpoints: Endpoints) -> tuple[list[dict[str, Any]], lis
                     {
                         "transport_socket": tls.internal_server(edge / "sds"),
                         "transport_socket_connect_timeout": "10s",
-                        "filters": [_tcp(cluster, cluster)],
+                        "filters": [_tcp(cluster, cluster, max_connect_attempts=3)],
                     }
                 ],
             }
@@ -172,7 +171,13 @@ def bootstrap(site: Site, endpoints: Endpoints, *, certificates: int, keep_alive
             "transport_socket": tls.downstream(site, folder, certificates, dicom=True),
             "filters": [
                 _connection_limit("dicom_connections", _dicom_connections(site)),
-                _tcp("dicom", envoy_replicas.DICOM),
+                _tcp(
+                    "dicom",
+                    envoy_replicas.DICOM,
+                    # Longer than a dead process stays undiscovered, in which it seems to have the least to do.
+                    max_connect_attempts=12,
+                    backoff_options={"base_interval": "0.05s", "max_interval": "0.25s"},
+                ),
             ],
         },
         access_log=[access_log(DICOM_LOG)],

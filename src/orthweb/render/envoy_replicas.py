@@ -27,7 +27,7 @@ READERS = "archive-readers"
 DICOM = "archive-dicom"
 """Cluster of the writers' DICOM."""
 
-HEALTH_SECONDS = 1
+HEALTH_SECONDS = 0.5
 """How often each process is looked at: so long may a dead one still be tried first."""
 
 _PLAIN = {"plain": True}

@@ -67,10 +67,15 @@ def to_archive(match: dict[str, Any], cluster: str = ARCHIVE, *, sticky: bool = 
     previous = "extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
     retry = {
         "retry_on": f"{retry_on},connect-failure,refused-stream",
-        "num_retries": 3,
+        "num_retries": 5,
         "retry_host_predicate": [typed("envoy.retry_host_predicates.previous_hosts", previous)],
-        "host_selection_retry_max_attempts": 5,
+        # Until it is found dead, a dead process is the one with the least to do: chosen again and again.
+        "host_selection_retry_max_attempts": 20,
     }
+    if cluster == READERS:
+        # After two readers in vain, a writer.
+        priorities = "extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig"
+        retry["retry_priority"] = typed("envoy.retry_priorities.previous_priorities", priorities, update_frequency=2)
     # No limit on the whole: 2 GB over a slow line take their time. Silence is limited by the stream's idle timeout.
     route = {"match": match, "route": {"cluster": cluster, "timeout": "0s", "retry_policy": retry}}
     return route if sticky else route | {"typed_per_filter_config": anywhere()}
