@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.report import RESULTS, Figures, Scale, show, show_targets, write
 
-NAMES = ("startup", "ingest", "send", "retrieve", "memory", "roles", "store_check")
+NAMES = ("startup", "ingest", "send", "retrieve", "memory", "roles", "store_check", "store_s3")
 """Modules beside this one with a function ``run(scale) -> Figures``."""
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-NAMES = ("startup", "ingest", "send", "retrieve", "memory", "roles", "store_check")
+NAMES = ("startup", "ingest", "send", "retrieve", "memory", "roles", "store_check", "store_s3")
 
 
 @pytest.mark.parametrize("name", NAMES)
