@@ -159,6 +159,7 @@ def _service(stack: Stack, container: Container) -> dict[str, Any]:
         name: {"ipv4_address": address, "priority": 1000 - 100 * number}
         for number, (name, address) in enumerate(container.networks.items())
     }
+    memory = None if container.limits.memory is None else int(container.limits.memory)
     values: dict[str, Any] = {
         "image": container.image,
         "container_name": stack.container_name(container.name),
@@ -187,9 +188,9 @@ def _service(stack: Stack, container: Container) -> dict[str, Any]:
         "cap_drop": ["ALL"],
         "security_opt": ["no-new-privileges:true"],
         "pids_limit": PIDS,
-        "mem_limit": container.limits.memory,
+        "mem_limit": memory,
         # Without this a container may take as much again of swap.
-        "memswap_limit": container.limits.memory,
+        "memswap_limit": memory,
         "cpus": container.limits.cpus,
         "shm_size": container.shared_memory,
         "restart": "unless-stopped",
