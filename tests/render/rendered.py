@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from ipaddress import IPv4Network
@@ -218,7 +219,10 @@ class Rendered:
             "supervisord.conf": supervisor.configuration(
                 self.services, self.state.logs, self.state.run, self.programs.setpriv, root=root
             ),
-            "docker-compose.yml": compose.compose(self.stack),
+            # The digest of a definition depends on where the site lies.
+            "docker-compose.yml": re.sub(
+                rf"({re.escape(compose.DEFINITION_LABEL)}: ).*", r"\1DIGEST", compose.compose(self.stack)
+            ),
         }
 
     @property
