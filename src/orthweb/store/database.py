@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from orthweb.store.attachment import CHUNK, UUID, Attachment, ObjectMissingError, Source, StoredObject, StoreError
-from orthweb.store.index import Connection, connect
+from orthweb.store.index import Connection, connect, spool
 
 if TYPE_CHECKING:
     from orthweb.checks.facts import IndexFacts
@@ -97,10 +97,8 @@ class DatabaseStore:
         if not self._exists():
             return
         with TemporaryFile(prefix="orthweb-store-") as file:
-            query = 'COPY (SELECT uuid FROM storagearea ORDER BY uuid COLLATE "C") TO STDOUT'
-            with self._connected() as database, database.cursor() as cursor, cursor.copy(query) as copy:
-                for data in copy:
-                    file.write(data)
+            with self._connected() as database:
+                spool(database, 'COPY (SELECT uuid FROM storagearea ORDER BY uuid COLLATE "C") TO STDOUT', file)
             file.seek(0)
             page: list[str] = []
             for line in file:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from tempfile import TemporaryFile
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, LiteralString
 
 import psycopg
 
@@ -73,6 +73,16 @@ def connect(facts: IndexFacts, *, read_only: bool = True, timeout: float = 0) ->
         raise NotRunningError(f"the index does not answer: {words[:300]}", "orthweb up") from error
 
 
+def spool(connection: Connection, query: LiteralString, file: IO[bytes]) -> int:
+    """Write what a ``COPY ... TO STDOUT`` gives into a file, in constant memory; give the number of lines."""
+    count = 0
+    with connection.cursor() as cursor, cursor.copy(query) as copy:
+        for data in copy:
+            file.write(data)
+            count += bytes(data).count(b"\n")
+    return count
+
+
 class Index:
     """The index of a running site.
 
@@ -106,10 +116,7 @@ class Index:
         """
         with TemporaryFile(prefix="orthweb-store-") as file:
             try:
-                with self._connection.cursor() as cursor, cursor.copy(_ALL) as copy:
-                    for data in copy:
-                        file.write(data)
-                count = cursor.rowcount
+                count = spool(self._connection, _ALL, file)
             except psycopg.errors.UndefinedTable as error:
                 raise OrthwebError("the index has no tables yet", "orthweb up") from error
             except psycopg.OperationalError as error:

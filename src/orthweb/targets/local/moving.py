@@ -63,7 +63,7 @@ def quiesced(place: Place, report: Report) -> Iterator[None]:
         ran = place.running()
         if ran:
             report("stopping the archive")
-            place.supervisor.stop("edge", *(name for name in place.supervisor.services() if name not in BESIDE))
+            place.supervisor.stop("edge", *_archives(place))
         else:
             report("starting the index alone")
             configuration = place.state.root / "supervisord.conf"
@@ -82,9 +82,13 @@ def quiesced(place: Place, report: Report) -> Iterator[None]:
                 bringup.stop(place, report)
             elif not done:
                 report("starting the archive again, with the store as it was")
-                for name in place.services:
-                    if name in place.supervisor.services():
-                        place.supervisor.start(name)
+                for name in (*_archives(place), "edge"):
+                    place.supervisor.start(name)
+
+
+def _archives(place: Place) -> list[str]:
+    """Name the Orthancs that the supervisor knows: the site file may name others by now."""
+    return [name for name in place.supervisor.services() if name not in BESIDE]
 
 
 def _wait_for_index(place: Place) -> None:
