@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import subprocess
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from orthweb import pki, secrets
+from orthweb.capabilities.schema import Upgrade
 from orthweb.errors import OrthwebError, UsageError
 from orthweb.targets.base import PlanItem, Report, quiet
-from orthweb.targets.docker import images, planning, replicas, services
+from orthweb.targets.docker import images, migration, planning, replicas, services
 from orthweb.targets.docker.containers import compose_command, compose_up
-from orthweb.targets.docker.place import CHECK_PORT, Layout, Place, accounts, ids
+from orthweb.targets.docker.migration import runner
+from orthweb.targets.docker.place import CHECK_PORT, Layout, Place, accounts
 from orthweb.targets.host import changes, cluster, folder, handover, libraries, plugins, reaching, rendering, store
+from orthweb.targets.host import migration as changing
 from orthweb.targets.host.accounts import Accounts
 from orthweb.targets.host.accounts import ids as owner
 from orthweb.targets.host.deployment import changed, readable
@@ -49,10 +50,14 @@ def up(place: Place, report: Report) -> list[PlanItem]:
         planning.check_other_target(place)
         planning.check_edge_ports(place)
         run = _Run(place.running())
+        # While the data belongs to another target's users it cannot be asked.
+        moves = handover.moves(place, "docker")
+        upgrade = None if moves else migration.due(place, accounts())
         with _undone(place, run, report):
             done = [PlanItem("create", f"image {name}", "was not there") for name in made]
-            done += _make(place, run, report)
+            done += _make(place, run, upgrade, report)
             wait(place, report)
+            changing.remember(place.state, place.build)
             plugins.sweep(place.state, place.libraries)
             return done + planning.warnings(place)
 
@@ -85,7 +90,7 @@ def halt(place: Place, run: _Run, report: Report, why: str) -> None:
         stop(place)
 
 
-def _make(place: Place, run: _Run, report: Report) -> list[PlanItem]:
+def _make(place: Place, run: _Run, upgrade: Upgrade | None, report: Report) -> list[PlanItem]:
     report("secrets and certificates")
     users = accounts()
     fresh = secrets.missing(place.state.secrets)
@@ -98,7 +103,11 @@ def _make(place: Place, run: _Run, report: Report) -> list[PlanItem]:
     layout = place.layout()
     if planning.networks_changed(place, layout, users):
         halt(place, run, report, "the containers' networks changed")
+    moves = handover.moves(place, "docker")
     done += handover.take(place, users, "docker", report)
+    upgrade = migration.due(place, users) if moves else upgrade
+    if upgrade is not None:
+        done.append(_migrate(place, users, kept, upgrade, run, report))
     facts = replace(facts, target="docker", containers=True, network=str(layout.addresses.network))
     facts = replace(facts, ports={CHECK_PORT: layout.check_port})
     folder.write_facts(place.state, facts)
@@ -128,6 +137,26 @@ def _make(place: Place, run: _Run, report: Report) -> list[PlanItem]:
     for name in place.services:
         compose_up(place.engine, place.project, place.compose_file, [name])
     return done + [PlanItem("start", name, "not running") for name in place.services]
+
+
+def _migrate(
+    place: Place, users: Accounts, kept: secrets.Secrets, upgrade: Upgrade, run: _Run, report: Report
+) -> PlanItem:
+    """Change the index's schema before the containers are; when that fails, let a site that ran go on as it was."""
+    ran = sorted(place.states()) if run.running else []
+    plugins.deliver(place.state, place.libraries, users.archive)
+    halt(place, run, report, "the index gets a newer schema")
+    _forget_dead_server(place)
+    ground = migration.ground(place, users, kept.index_password)
+    try:
+        changing.migrate(ground, upgrade, report)
+    except BaseException:
+        if ran:
+            report("starting the site as it was")
+            run.running = True
+            compose_up(place.engine, place.project, place.compose_file, ran)
+        raise
+    return PlanItem("change", "index", str(upgrade))
 
 
 def _folders(place: Place, users: Accounts, layout: Layout) -> None:
@@ -182,25 +211,6 @@ def make_store(place: Place, users: Accounts, facts: folder.Facts) -> None:
         folder.folder(place.store, 0o700, *owner(users.archive))
     except OSError as error:
         raise UsageError(f"{key}{place.store}: {error.strerror}", "make it writable for the caller") from error
-
-
-def runner(place: Place, users: Accounts) -> cluster.Run:
-    """Give what runs PostgreSQL's programs on a data directory, each in a container that can reach nothing else."""
-    uid, gid = ids(users.index)
-    image = place.images.references["index"]
-
-    def run(data: Path, words: Sequence[str], text: str | None) -> subprocess.CompletedProcess[str]:
-        inside = "/var/lib/orthweb/index"
-        command = [str(place.engine.program), "run", "--rm", "--interactive", "--network", "none", "--read-only"]
-        command += ["--cap-drop", "ALL", "--security-opt", "no-new-privileges:true", "--user", f"{uid}:{gid}"]
-        command += ["--label", f"org.orthweb.site={place.identity}", "--tmpfs", f"/tmp:uid={uid},gid={gid},mode=0700"]  # noqa: S108
-        command += ["--mount", f"type=bind,source={place.state.index / 'passwd'},target=/etc/passwd,readonly"]
-        command += ["--mount", f"type=bind,source={data},target={inside}", "--entrypoint", words[0], image]
-        command += [inside if word == cluster.DATA else word for word in words[1:]]
-        environment = place.engine.environment()
-        return subprocess.run(command, input=text, capture_output=True, text=True, env=environment, check=False)
-
-    return run
 
 
 def _index(

@@ -9,7 +9,7 @@ from orthweb.errors import SiteFileError, UsageError
 from orthweb.render import compose
 from orthweb.sitefile import check_ports
 from orthweb.targets.base import PlanItem
-from orthweb.targets.docker import images, services
+from orthweb.targets.docker import images, migration, services
 from orthweb.targets.docker.containers import ContainerState
 from orthweb.targets.docker.place import Layout, Place, accounts, fitted
 from orthweb.targets.host import changes, cluster, folder, handover
@@ -86,6 +86,8 @@ def plan(place: Place) -> list[PlanItem]:
     if not cluster.is_complete(place.data):
         why = f"PostgreSQL {place.postgresql_major}: data directory, role and database"
         items.append(PlanItem("create", "index", why))
+    elif not handover.moves(place, "docker") and (upgrade := migration.due(place, users)) is not None:
+        items.append(PlanItem("change", "index", str(upgrade)))
     running = place.running()
     if missing or any(change.action == "issue" for change in due) or not place.identity:
         items.append(PlanItem("create", "configuration", "of PostgreSQL, Orthanc, Envoy and their containers"))

@@ -16,6 +16,7 @@ from orthweb.capabilities.schema import Upgrade
 from orthweb.errors import OrthwebError, UsageError
 from orthweb.targets.base import PlanItem, Report, quiet
 from orthweb.targets.host import accounts, changes, folder, handover, libraries, machine, plugins, rendering, store
+from orthweb.targets.host import migration as changing
 from orthweb.targets.host.deployment import Bundle, File, changed, readable
 from orthweb.targets.host.readiness import ready
 from orthweb.targets.local import database, inspection, migration, planning, ports, replicas, supervision
@@ -44,12 +45,13 @@ def up(place: Place, report: Report) -> list[PlanItem]:
         if not running:
             clear_leftovers(place, report)
         planning.check_edge_ports(place)
-        upgrade = migration.due(place)
+        # While the data belongs to another target's users it cannot be asked.
+        upgrade = None if handover.moves(place, "local") else migration.due(place)
         run = _Run(running)
         with _undone(place, run, report):
             done = _make(place, run, upgrade, report)
             wait(place, report)
-            migration.remember(place)
+            changing.remember(place.state, place.build)
             plugins.sweep(place.state, place.libraries)
             return done + changes.warnings(place, machine.fitted(place.site))
 
@@ -97,9 +99,11 @@ def _make(place: Place, run: _Run, upgrade: Upgrade | None, report: Report) -> l
     kept = secrets.ensure(place.state.secrets)
     done = changes.new_secrets(fresh)
     done += changes.certificates(pki.ensure(place.state.pki, place.site, place.base))
+    moves = handover.moves(place, "local")
+    done += handover.take(place, users, "local", report)
+    upgrade = migration.due(place) if moves else upgrade
     if upgrade is not None:
         done.append(_migrate(place, users, kept, upgrade, run, report))
-    done += handover.take(place, users, "local", report)
     layout = place.layout()
     facts = folder.read_facts(place.state)
     facts = replace(facts, site=facts.site or uuid.uuid4().hex, site_file=place.file_name)
@@ -219,7 +223,7 @@ def _migrate(
     plugins.deliver(place.state, place.libraries, users.archive)
     _halt(place, run, report, "the index gets a newer schema")
     try:
-        migration.migrate(place, users, kept.index_password, upgrade, report)
+        changing.migrate(migration.ground(place, users, kept.index_password), upgrade, report)
     except BaseException:
         if found is not None:
             report("starting the site as it was")

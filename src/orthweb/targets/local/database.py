@@ -19,7 +19,7 @@ from orthweb.targets.local.programs import Programs
 __all__ = ["ask", "create", "forget_dead_server", "is_complete", "set_password"]
 
 
-def _runner(programs: Programs, account: Account | None) -> cluster.Run:
+def runner(programs: Programs, account: Account | None) -> cluster.Run:
     """Give what runs PostgreSQL's programs as its own user."""
 
     def run(data: Path, words: Sequence[str], text: str | None) -> subprocess.CompletedProcess[str]:
@@ -37,17 +37,17 @@ def _runner(programs: Programs, account: Account | None) -> cluster.Run:
 
 def create(programs: Programs, account: Account | None, data: Path, password: str) -> None:
     """Make the data directory; see `cluster.create`."""
-    cluster.create(_runner(programs, account), account, data, password)
+    cluster.create(runner(programs, account), account, data, password)
 
 
 def set_password(programs: Programs, account: Account | None, data: Path, password: str) -> None:
     """Give the archive's role a new password while PostgreSQL does not run."""
-    cluster.set_password(_runner(programs, account), data, password)
+    cluster.set_password(runner(programs, account), data, password)
 
 
 def ask(programs: Programs, data: Path, sql: str) -> str | None:
     """Ask the archive's database for one value while PostgreSQL does not run; None when there is none."""
-    return cluster.ask(_runner(programs, owner()), data, sql)
+    return cluster.ask(runner(programs, owner()), data, sql)
 
 
 def forget_dead_server(data: Path, sockets: Path) -> None:

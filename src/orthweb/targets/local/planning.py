@@ -51,7 +51,7 @@ def plan(place: Place) -> list[PlanItem]:
     if not database.is_complete(place.data):
         why = f"PostgreSQL {place.programs.postgresql_major}: data directory, role and database"
         items.append(PlanItem("create", "index", why))
-    elif (upgrade := migration.due(place)) is not None:
+    elif not handover.moves(place, "local") and (upgrade := migration.due(place)) is not None:
         items.append(PlanItem("change", "index", str(upgrade)))
     running = place.running()
     if not accounts.missing_edge_user():
