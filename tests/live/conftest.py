@@ -12,6 +12,17 @@ from live.sites import LiveSite, live_site
 __all__ = ["docker_engine", "docker_host", "images"]
 
 
+BUILD_SECONDS = 1200
+"""How long the first test that needs the container images may take: they are built for it."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give tests that need the images the time to build them."""
+    for item in items:
+        if "images" in getattr(item, "fixturenames", ()) and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(BUILD_SECONDS))
+
+
 @pytest.fixture(scope="session")
 def site() -> Iterator[LiveSite]:
     """One running site with default settings, shared by all tests that leave it as they found it."""

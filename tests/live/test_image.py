@@ -23,8 +23,6 @@ from orthweb.image import ROLES, Built, context, host
 from orthweb.image.build import SUITE
 from orthweb.image.engine import EngineError, find
 
-pytestmark = pytest.mark.timeout(900)
-
 CLOSED = ("--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")
 """How a container is run: nothing of its image may be changed, and it gets no privileges."""
 

@@ -50,11 +50,12 @@ def test_digest_when_a_file_changes_then_the_images_made_from_it_are_out_of_date
 
 
 def test_write_when_the_umask_is_strict_then_images_are_readable_and_steps_run(tmp_path: Path) -> None:
-    context.write(tmp_path, {"keyrings/0-own.gpg": b"key"})
+    context.write(tmp_path, {"keyrings/0-own.gpg": b"key"}, epoch=1763000000)
     assert (tmp_path / "image/host/keyrings/0-own.gpg").read_bytes() == b"key"
     assert all(path.stat().st_mode & 0o777 == 0o755 for path in (tmp_path / "image/steps").iterdir())
     assert (tmp_path / "image/archive/health").stat().st_mode & 0o111
     assert (tmp_path / "plugin/archive.py").stat().st_mode & 0o777 == 0o644
+    assert {path.stat().st_mtime for path in tmp_path.rglob("*")} == {1763000000}
     assert not list(tmp_path.rglob("__pycache__"))
     assert not list(tmp_path.rglob(".orthweb"))
 

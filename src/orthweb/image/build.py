@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, get_args
@@ -43,7 +44,7 @@ class Built:
     size : bytes, all layers unpacked.
     seconds : that it took.
     sbom : its software bill of materials, when one was asked for.
-    pushed : where it was pushed to.
+    pushed, digest : where it was pushed to, and the digest that the registry knows it by.
     """
 
     role: Role
@@ -54,6 +55,7 @@ class Built:
     labels: Mapping[str, str]
     sbom: Path | None = None
     pushed: str | None = None
+    digest: str | None = None
 
 
 def reference(role: Role, tag: str = __version__) -> str:
@@ -107,7 +109,7 @@ def build(
     arguments = {"BASE": base, "DEBIAN_STATE": state.digest, "SOURCE_DATE_EPOCH": str(epoch)}
     built = []
     with tempfile.TemporaryDirectory(prefix="orthweb-image-") as folder:
-        context.write(Path(folder), host.files(found, reach))
+        context.write(Path(folder), host.files(found, reach), epoch)
         for role in roles:
             started = time.monotonic()
             _stage(engine, role, Path(folder), arguments, report)
@@ -221,4 +223,7 @@ def _pushed(engine: Engine, each: Built, name: str, report: Callable[[str], None
     report(f"{each.role}: pushing {name}")
     engine.run("tag", each.reference, name)
     engine.run("push", "--quiet", name)
-    return Built(each.role, each.reference, each.id, each.size, each.seconds, each.labels, each.sbom, name)
+    known = json.loads(engine.run("image", "inspect", "--format", "{{json .RepoDigests}}", name))
+    repository = name.rpartition(":")[0]
+    digest = next((found.rpartition("@")[2] for found in known if found.startswith(f"{repository}@")), None)
+    return replace(each, pushed=name, digest=digest)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -70,13 +71,14 @@ def digest(role: str, tree: Mapping[str, Path] | None = None) -> str:
     return result.hexdigest()
 
 
-def write(folder: Path, host: Mapping[str, bytes]) -> None:
+def write(folder: Path, host: Mapping[str, bytes], epoch: int) -> None:
     """Write the build context: the source tree, and what the building machine needs to reach its mirrors.
 
     Parameters
     ----------
     folder : an empty one.
     host : files of ``image/host`` by name.
+    epoch : the date of every file (seconds since 1970), so that the same content gives the same layer.
     """
     for name, path in sources().items():
         target = folder / name
@@ -91,6 +93,7 @@ def write(folder: Path, host: Mapping[str, bytes]) -> None:
     for path in folder.rglob("*"):
         if path.is_dir():
             path.chmod(0o755)
+        os.utime(path, (epoch, epoch))
 
 
 PROGRAMS = ("image/archive/health",)
