@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from live.c_plugins import build, listed
-from live.counting import client
+from live.counting import client, eventually
 from live.docker_engine import DockerEngine
 from live.sites import LiveSite
 from orthweb import image
@@ -97,3 +97,20 @@ def test_plugin_when_it_does_not_load_in_the_image_then_said_and_no_container_is
     assert f"archive.extra_plugins[1].path: {bad} (bad 2.1): does not load in Orthanc" in said.stderr
     assert "must be above 1.99.0" in said.stderr
     assert docker_engine.docker("ps", "--no-trunc", "--format", "{{.ID}} {{.Names}}") == before
+
+
+def test_newer_index_plugin_when_it_does_not_change_the_schema_then_undone_and_the_site_as_it_was(
+    contained: tuple[LiveSite, Path, Path],
+) -> None:
+    """The schema is changed in containers as it is in processes (`test_extra_plugins.py` proves the rest)."""
+    site, good, compiler = contained
+    newer = build(compiler, good.with_name("index.so"), "postgresql-index", "10.3")
+    site.write(target="docker", archive={"image": REFERENCE, "extra_plugins": listed(good, newer)})
+    assert "schema: revision 1 becomes revision 10 by PostgreSQLIndex 10.3" in site.orthweb("plan").stdout
+    said = site.orthweb("up", check=False, timeout=300)
+    site.write(target="docker", archive={"image": REFERENCE, "extra_plugins": listed(good)})
+    assert said.returncode == 1
+    assert "the index keeps schema revision 1: the index has schema revision 1, not 10" in said.stderr
+    (snapshot,) = (site.state / "backups").iterdir()
+    assert str(snapshot) in said.stderr
+    eventually(lambda: open_site(site.file).status().answers, 120, "the site does not answer again")
