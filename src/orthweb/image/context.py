@@ -24,6 +24,8 @@ FILES = (
     "requirements-dev.lock",
 )
 FOLDERS = ("image", "plugin", "src")
+PROGRAMS = ("image/steps/", "image/archive/health")
+"""What is executable."""
 
 READS: Mapping[str, tuple[str, ...]] = {
     "archive": ("image/archive/", "image/steps/", "image/Dockerfile", "plugin/", "requirements.lock"),
@@ -65,9 +67,7 @@ def digest(role: str, tree: Mapping[str, Path] | None = None) -> str:
     result = hashlib.sha256()
     for name, path in (sources() if tree is None else tree).items():
         if name.startswith(READS[role]) and not name.startswith("image/host/"):
-            result.update(
-                f"{name}\0{path.stat().st_mode & 0o111:o}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode()
-            )
+            result.update(f"{name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
     return result.hexdigest()
 
 
@@ -84,8 +84,8 @@ def write(folder: Path, host: Mapping[str, bytes], epoch: int) -> None:
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, target)
-        # Steps and programs stay executable; a strict umask of the caller's does not reach the images.
-        target.chmod(0o755 if path.stat().st_mode & 0o100 or path.parent.name == "steps" or name in PROGRAMS else 0o644)
+        # Neither a strict umask of the caller's nor what an installation made of modes reaches the images.
+        target.chmod(0o755 if name.startswith(PROGRAMS) else 0o644)
     for name, content in host.items():
         target = folder / "image" / "host" / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -94,7 +94,3 @@ def write(folder: Path, host: Mapping[str, bytes], epoch: int) -> None:
         if path.is_dir():
             path.chmod(0o755)
         os.utime(path, (epoch, epoch))
-
-
-PROGRAMS = ("image/archive/health",)
-"""Executable whatever an installation made of their modes (wheels need not keep them)."""
