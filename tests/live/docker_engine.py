@@ -16,9 +16,10 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
 import pytest
 
 from orthweb import image
@@ -59,7 +60,9 @@ class DockerEngine:
     ----------
     host : its address, as DOCKER_HOST has it.
     folder : its sockets and its log.
-    pid : of dockerd, for tests that kill it.
+    pid : of dockerd, as it was first started.
+    options : of dockerd, besides those that every private engine has.
+    processes : dockerd, and what was started in its place; the last one runs.
     filters : whether it writes packet filter rules, which keep its networks apart and published ports reachable from
         other machines. It does not where the machine's own engine has rules: the two would overwrite each other's.
     """
@@ -70,6 +73,32 @@ class DockerEngine:
     pid: int
     filters: bool
     engine: Engine
+    options: tuple[str, ...] = ()
+    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def power_cut(self, *, containers: bool) -> None:
+        """Kill dockerd, with all that it runs or alone, as a power cut does, and start it again on the same storage.
+
+        Parameters
+        ----------
+        containers : whether containerd and every container die too; else they go on without their engine.
+        """
+        dockerd = self.processes[-1]
+        victims = [psutil.Process(dockerd.pid)]
+        if containers:
+            mark = str(self.folder / "exec")
+            for process in psutil.process_iter():
+                with contextlib.suppress(psutil.Error):
+                    if process.pid != dockerd.pid and any(mark in word for word in process.cmdline()):
+                        victims += [process, *process.children(recursive=True)]
+        for process in victims:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        dockerd.wait()
+        psutil.wait_procs(victims, timeout=10)
+        again = start(self.folder, self.storage, self.options)
+        assert again is not None, (self.folder / "log").read_text()[-3000:]
+        self.processes.append(again)
 
     def docker(self, *words: str) -> str:
         """Run a docker command against it."""
@@ -192,12 +221,14 @@ def running_engine() -> Iterator[DockerEngine]:
         host = f"unix://{folder}/docker.sock"
         engine = find(host)
         try:
-            yield DockerEngine(host, folder, storage, process.pid, UNFILTERED not in extra, engine)
+            processes = [process]
+            options = (own, *extra)
+            yield DockerEngine(host, folder, storage, process.pid, UNFILTERED not in extra, engine, options, processes)
         finally:
             try:
                 _empty(engine)
             finally:
-                stop(process)
+                stop(processes[-1])
 
 
 def _empty(engine: Engine) -> None:
