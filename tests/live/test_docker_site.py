@@ -109,9 +109,7 @@ def test_engine_when_asked_for_everything_it_knows_then_tells_no_secret(
     for process in psutil.process_iter():
         for file in ("cmdline", "environ"):
             try:
-                told[f"{file} {process.pid}"] = (
-                    Path(f"/proc/{process.pid}/{file}").read_bytes().decode(errors="replace")
-                )
+                content = Path(f"/proc/{process.pid}/{file}").read_bytes()
             except OSError:
                 continue
             told[f"{file} {process.pid}"] = content.decode(errors="replace")
