@@ -49,7 +49,10 @@ class Settings:
     @property
     def virtual(self) -> bool:
         """Whether the bucket's name is in the host name."""
-        return self.addressing == "virtual" or (self.addressing == "auto" and not self.endpoint)
+        if self.addressing == "auto":
+            # A name with a dot does not fit the certificate of AWS, which is for *.s3.REGION.amazonaws.com.
+            return not self.endpoint and "." not in self.bucket
+        return self.addressing == "virtual"
 
     @classmethod
     def read(cls, section: Mapping[str, Any]) -> Settings:

@@ -30,6 +30,22 @@ def test_settings_when_only_a_bucket_is_given_then_the_rest_is_that_of_aws() -> 
     assert found.virtual
 
 
+@pytest.mark.parametrize(
+    ("bucket", "endpoint", "addressing", "virtual"),
+    [
+        ("images", "", "auto", True),
+        ("images.example.org", "", "auto", False),
+        ("images", "https://s3.example.org", "auto", False),
+        ("images", "https://s3.example.org", "virtual", True),
+        ("images", "", "path", False),
+    ],
+)
+def test_settings_when_addressing_is_chosen_or_not_then_the_bucket_is_where_certificates_fit(
+    bucket: str, endpoint: str, addressing: str, virtual: bool
+) -> None:
+    assert Settings(bucket, endpoint=endpoint, addressing=addressing).virtual == virtual
+
+
 def test_settings_when_all_are_given_then_they_are_read() -> None:
     found = Settings.read(
         {
