@@ -118,7 +118,7 @@ def test_things_that_belong_to_nothing_then_repair_removes_old_orphans_after_ask
 def test_site_that_takes_in_and_deletes_meanwhile_then_nothing_is_called_missing_or_orphaned(
     shared: LiveSite, tmp_path: Path
 ) -> None:
-    moving = samples(tmp_path, 120, seed="checked while it moves")
+    moving = samples(tmp_path, 60, seed="checked while it moves")
     with sending(shared, moving, associations=2) as send:
         send.wait_for(20)
         rounds = 0
