@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
 from orthweb.errors import UsageError
-from orthweb.image.engine import Engine
+from orthweb.image.engine import INSTALL, Engine
 from orthweb.image.engine import find as find_any
 
 OLDEST = (20, 10)
 ANSWER_SECONDS = 3.0
 """How long an engine may take to answer when a target is chosen."""
+
+PATIENCE = 20.0
+_CONTEXT = "context "
 
 DEFAULT_SOCKET = Path("/var/run/docker.sock")
 
@@ -28,7 +32,7 @@ def _address() -> str:
         context = os.environ.get("DOCKER_CONTEXT") or json.loads(config.read_text()).get("currentContext", "")
     except (OSError, ValueError, AttributeError):
         context = ""
-    return "" if context in ("", "default") else f"context {context}"
+    return "" if context in ("", "default") else f"{_CONTEXT}{context}"
 
 
 def answers() -> bool:
@@ -40,27 +44,33 @@ def answers() -> bool:
         return False
     try:
         return _unfit(*_ask(ANSWER_SECONDS)) is None
-    except (OSError, subprocess.SubprocessError, ValueError):
+    except (OSError, subprocess.SubprocessError, ValueError, UsageError):
         return False
 
 
 def _ask(seconds: float) -> tuple[str, list[str], str]:
     """Ask the engine for its version, its security options and the address that it was asked at."""
-    form = "{{.ServerVersion}}\t{{json .SecurityOptions}}"
-    said = subprocess.run(
-        ["docker", "info", "--format", form], capture_output=True, text=True, timeout=seconds, check=True
-    ).stdout.strip()
+    program = _program()
+    said = _said(program, seconds, "info", "--format", "{{.ServerVersion}}\t{{json .SecurityOptions}}")
     version, _, options = said.partition("\t")
     if not version:
         raise ValueError("no version")
-    where = subprocess.run(
-        ["docker", "context", "inspect", "--format", "{{.Endpoints.docker.Host}}"],
-        capture_output=True,
-        text=True,
-        timeout=seconds,
-        check=False,
-    ).stdout.strip()
-    return version, json.loads(options) or [], os.environ.get("DOCKER_HOST") or where
+    address = _address()
+    if address.startswith(_CONTEXT):
+        address = _said(program, seconds, "context", "inspect", "--format", "{{.Endpoints.docker.Host}}")
+    return version, json.loads(options) or [], address
+
+
+def _program() -> str:
+    found = shutil.which("docker")
+    if found is None:
+        raise UsageError("no docker command on this machine", INSTALL)
+    return found
+
+
+def _said(program: str, seconds: float, *words: str) -> str:
+    done = subprocess.run([program, *words], capture_output=True, text=True, timeout=seconds, check=True)
+    return done.stdout.strip()
 
 
 def _unfit(version: str, options: list[str], address: str) -> tuple[str, str] | None:
@@ -85,11 +95,12 @@ def find() -> Engine:
     ------
     UsageError : none answers, or it cannot run a site.
     """
-    found = find_any()
     try:
-        problem = _unfit(*_ask(20))
-    except (OSError, subprocess.SubprocessError, ValueError) as error:
-        raise UsageError("the Docker engine does not say what it is", "docker info shows why") from error
+        version, options, address = _ask(PATIENCE)
+    except (OSError, subprocess.SubprocessError, ValueError):
+        find_any()  # says what is wrong
+        raise UsageError("the Docker engine does not say what it is", "docker info shows why") from None
+    problem = _unfit(version, options, address)
     if problem is not None:
         raise UsageError(*problem)
-    return found
+    return Engine(Path(_program()), version)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orthweb import image
 from orthweb.capabilities.build import IDENTIFIERS, OrthancBuild, Plugin
 from orthweb.capabilities.machine import PLUGIN_FOLDERS, version_in
 from orthweb.errors import OrthwebError, UsageError
 from orthweb.files import write_whole
-from orthweb.image.engine import Engine
+from orthweb.image.engine import Engine, EngineError, Image
 from orthweb.targets.base import Report
 
 if TYPE_CHECKING:
@@ -55,7 +55,21 @@ def references(site: Site) -> dict[image.Role, str]:
 
 def missing(engine: Engine, site: Site) -> list[image.Role]:
     """List the roles whose image the engine does not have."""
-    return [role for role, reference in references(site).items() if engine.image(reference) is None]
+    named = references(site)
+    known = _known(engine, list(named.values()))
+    return [role for role, reference in named.items() if reference not in known]
+
+
+def _known(engine: Engine, names: Sequence[str]) -> dict[str, Image]:
+    """Give those images that the engine has, by the reference asked for."""
+    try:
+        found: list[dict[str, Any]] = json.loads(engine.run("image", "inspect", *names))
+    except EngineError:  # one is missing: ask for each
+        return {name: image for name in names if (image := engine.image(name)) is not None}
+    return {
+        name: Image(one["Id"], int(one["Size"]), one["Config"].get("Labels") or {})
+        for name, one in zip(names, found, strict=True)
+    }
 
 
 def ensure(engine: Engine, site: Site, report: Report) -> list[str]:
@@ -91,12 +105,12 @@ def find(engine: Engine, site: Site) -> Images:
     UsageError : the engine lacks one.
     """
     named = references(site)
+    known = _known(engine, list(named.values()))
     ids = {}
     for role, reference in named.items():
-        found = engine.image(reference)
-        if found is None:
+        if reference not in known:
             raise UsageError(f"{reference}: the engine does not have this image", "orthweb image build")
-        ids[str(role)] = found.id
+        ids[str(role)] = known[reference].id
     return Images({str(role): reference for role, reference in named.items()}, ids)
 
 

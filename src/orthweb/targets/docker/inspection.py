@@ -8,7 +8,7 @@ from typing import Literal
 
 from orthweb.access import SiteAccess
 from orthweb.capabilities.build import dotted_version
-from orthweb.checks.facts import HostFacts, IndexFacts, InternalPort, PublishedPort, ServiceFacts, StoreFacts
+from orthweb.checks.facts import HostFacts, IndexFacts, InternalPort, PublishedPort, ServiceFacts, store_facts
 from orthweb.errors import NotRunningError, UsageError
 from orthweb.render.postgresql import DATABASE, ROLE
 from orthweb.targets.base import ServiceStatus, SiteStatus
@@ -144,7 +144,7 @@ def host_facts(place: Place) -> HostFacts:
             state.archive / "index-passfile",
             hostaddr=layout.endpoints.index.address,
         ),
-        store=StoreFacts(place.store) if place.site.store.kind == "filesystem" else None,
+        store=store_facts(place.site, place.store),
         services=tuple(services),
         internal_ports=_internal_ports(layout),
         listen=tuple(str(address) for address in place.site.edge.listen),

@@ -170,21 +170,25 @@ class Place(SitePlace):
             self._check_network(self.site.docker.subnet)
 
     def _check_network(self, wanted: IPv4Network) -> None:
-        others = [other for other in network.taken() if not self._is_ours(other)]
+        others = self._foreign_networks()
         if not network.is_free(wanted, others):
             taken = next(other for other in others if other.overlaps(wanted))
             raise SiteFileError([f"docker.subnet: {wanted}: overlaps {taken}, which this machine has a route to"])
 
-    def _is_ours(self, other: IPv4Network) -> bool:
+    def _foreign_networks(self) -> list[IPv4Network]:
+        """List the networks that this machine has or reaches, without those of the site's own containers."""
         kept = folder.read_facts(self.state).network
-        return bool(kept) and other.subnet_of(IPv4Network(kept)) and bool(self.containers.networks())
+        found = network.taken()
+        if kept and self.containers.networks():
+            return [other for other in found if not other.subnet_of(IPv4Network(kept))]
+        return found
 
     def _network(self) -> IPv4Network:
         """Give the containers' network: the site file's, the one it had while that is free, or a new one."""
         if self.site.docker.subnet is not None:
             return self.site.docker.subnet
         kept = folder.read_facts(self.state).network
-        others = [other for other in network.taken() if not self._is_ours(other)]
+        others = self._foreign_networks()
         if kept and network.is_free(IPv4Network(kept), others):
             return IPv4Network(kept)
         return network.choose(others)
