@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from orthweb.store.migration import Migrated
     from orthweb.store.orphans import Removed
     from orthweb.store.site import Kind, StoreHost
+    from orthweb.targets.base import Report
 
 _UNITS = {"s": 1, "min": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"(\d{1,9})(s|min|h|d)")
@@ -105,7 +106,7 @@ def check(
     removed: Removed | None = None
     try:
         with Orphans() as orphans:
-            with _progress() as begin:
+            with _progress() as (begin, _):
                 show = begin("comparing")
                 result = Check(index, backend, options, orphans.add if repair else None).run(
                     lambda done, count: show(done, count, 0)
@@ -226,8 +227,8 @@ def migrate(
     kind: Kind | None = next((each for each in KINDS if each == to), None)
     if kind is None:
         raise UsageError(f"--to: {to}: should be {', '.join(KINDS[:-1])} or {KINDS[-1]}")
-    with _progress() as begin:
-        done = migrate(_host(), Wish(kind, delete_source, accept_losses), console.note, begin)
+    with _progress() as (begin, say):
+        done = migrate(_host(), Wish(kind, delete_source, accept_losses), say, begin)
     if json:
         console.facts(done.document())
     else:
@@ -259,12 +260,12 @@ Show = Callable[[int, int, int], None]
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[str], Show]]:
-    """Show how far long work is: a bar on a terminal, a line every few seconds elsewhere."""
+def _progress() -> Iterator[tuple[Callable[[str], Show], Report]]:
+    """Show how far long work is, and what is being done: bars on a terminal, a line every few seconds elsewhere."""
     import sys
 
     if not sys.stderr.isatty():
-        yield _lines
+        yield _lines, console.note
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -280,7 +281,7 @@ def _progress() -> Iterator[Callable[[str], Show]]:
 
             return show
 
-        yield begin
+        yield begin, lambda line: bar.console.print(line, markup=False, highlight=False)
 
 
 def _lines(what: str) -> Show:
