@@ -8,7 +8,8 @@
  *   RUNS     a command that it runs when it is asked to start, as a newer plugin changes the index's schema
  */
 #include <stdint.h>
-#include <stdlib.h>
+
+int system(const char *command); /* of Orthanc's own C library: the tests need no headers of one */
 
 /* The beginning of OrthancPluginContext, which has not changed since 0.8.5. */
 struct context {
