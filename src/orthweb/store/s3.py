@@ -218,7 +218,9 @@ def bucket_of(settings: S3) -> ObjectStore:
         "checksum_algorithm": "sha256",
         "disable_bulk_delete": True,  # not every server speaks DeleteObjects
     }
-    virtual = settings.addressing == "virtual" or (settings.addressing == "auto" and settings.endpoint is None)
+    # A name with a dot does not fit the certificate of AWS, which is for *.s3.REGION.amazonaws.com.
+    fits = settings.endpoint is None and "." not in settings.bucket
+    virtual = settings.addressing == "virtual" or (settings.addressing == "auto" and fits)
     config["virtual_hosted_style_request"] = virtual
     if settings.endpoint is not None:
         scheme, _, host = settings.endpoint.partition("://")
