@@ -21,6 +21,7 @@ def build(compiler: Path, target: Path, name: str, version: str = "2.1", **other
         str(compiler),
         "-shared",
         "-fPIC",
+        *("-ffreestanding", "-nostdlib"),
         "-o",
         str(target),
         *(f"-D{key}={value}" for key, value in defined.items()),
