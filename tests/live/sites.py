@@ -21,11 +21,11 @@ from orthweb.tomltext import toml
 ORTHWEB = [sys.executable, "-m", "orthweb"]
 
 
-def free_port() -> int:
+def free_port(*, besides: int = 0) -> int:
     """Give a port that nobody listens on, outside the range that sites choose internal ports from."""
     while True:
         port = random.randint(15000, 19999)
-        if is_free(port):
+        if port != besides and is_free(port):
             return port
 
 
@@ -35,7 +35,8 @@ class LiveSite:
     def __init__(self, folder: Path, **site: Any) -> None:
         self.folder = folder
         self.file = folder / "site.toml"
-        self.https_port, self.dicom_port = free_port(), free_port()
+        self.https_port = free_port()
+        self.dicom_port = free_port(besides=self.https_port)
         self.write(**site)
 
     def write(self, **site: Any) -> None:
