@@ -175,6 +175,17 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 
 @contextmanager
+def _bridged(iptables: str) -> Iterator[None]:
+    """Let frames pass within a bridge: another engine's rules drop those of bridges that it does not know."""
+    rule = ["FORWARD", "-m", "physdev", "--physdev-is-bridged", "-j", "ACCEPT"]
+    subprocess.run([iptables, "-I", *rule], capture_output=True, check=False)
+    try:
+        yield
+    finally:
+        subprocess.run([iptables, "-D", *rule], capture_output=True, check=False)
+
+
+@contextmanager
 def _packet_filter() -> Iterator[bool]:
     """Put the packet filter back as it was; False where another engine's rules are in it: then it is left alone."""
     save, restore = (shutil.which(f"iptables-{verb}", path=PATHS) for verb in ("save", "restore"))
@@ -182,8 +193,12 @@ def _packet_filter() -> Iterator[bool]:
         yield False
         return
     before = subprocess.run([save], capture_output=True, text=True, check=False)
-    if before.returncode != 0 or "DOCKER" in before.stdout:
+    if before.returncode != 0:
         yield False
+        return
+    if "DOCKER" in before.stdout:
+        with _bridged(save.replace("-save", "")):
+            yield False
         return
     forwarding = Path("/proc/sys/net/ipv4/ip_forward")
     was = forwarding.read_text()

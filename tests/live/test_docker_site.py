@@ -83,6 +83,13 @@ def test_logs_then_come_from_the_engine(site: DockerSite) -> None:
     assert (wrong.returncode, "no such service" in wrong.stderr) == (2, True)
 
 
+def containers(site: DockerSite, engine: DockerEngine) -> list[str]:
+    """Give the site's running containers; the engine may have others."""
+    found = engine.docker("ps", "--quiet", "--filter", f"label=org.orthweb.site={site.target.place.identity}").split()
+    assert len(found) >= 3
+    return found
+
+
 def secret_values(site: DockerSite) -> list[str]:
     kept = secrets.read(site.state / "secrets")
     keys = [path.read_text().splitlines()[1] for path in (site.state / "pki").glob("*.key")]
@@ -94,8 +101,7 @@ def test_engine_when_asked_for_everything_it_knows_then_tells_no_secret(
 ) -> None:
     values = secret_values(site)
     assert len(values) > 10
-    names = docker_engine.docker("ps", "--quiet").split()
-    assert len(names) >= 3
+    names = containers(site, docker_engine)
     told = {"compose": site.target.place.compose_file.read_text(), "inspect": docker_engine.docker("inspect", *names)}
     told |= {f"top {name}": docker_engine.docker("top", name, "-eo", "pid,args") for name in names}
     images = {docker_engine.docker("inspect", "--format", "{{.Image}}", name).strip() for name in names}
@@ -120,7 +126,7 @@ def test_engine_when_asked_for_everything_it_knows_then_tells_no_secret(
 def test_containers_when_looked_at_then_can_do_no_more_than_they_must(
     site: DockerSite, docker_engine: DockerEngine
 ) -> None:
-    names = docker_engine.docker("ps", "--quiet").split()
+    names = containers(site, docker_engine)
     for found in json.loads(docker_engine.docker("inspect", *names)):
         host = found["HostConfig"]
         assert host["ReadonlyRootfs"] is True
@@ -193,6 +199,7 @@ def test_container_when_killed_then_the_engine_starts_it_again_and_nothing_ackno
         for number, service in enumerate(("archive", "index", "edge")):
             books.wait_for(20 * (number + 1))
             psutil.Process(pids(site)[service]).kill()
+    eventually(lambda: status(site)["answers"], 60, "the site does not come back by itself")
     found = account(site, sent, books.acknowledged)
     assert found.kept, found
     assert found.acknowledged == len(sent), books
