@@ -197,11 +197,14 @@ def _stage(
     environment = {"BUILDKIT_PROGRESS": "plain"}
 
     step = ""
+    told = set()
 
     def line(text: str) -> None:
         nonlocal step
         started = re.match(r"(?:Step \d+/\d+ : |#\d+ \[[^]]*] )((?:RUN|COPY) .+)", text)
-        if step and not re.match(r" ---> Using cache|#\d+ CACHED", text):
+        # BuildKit works on several steps at once, and names each again whenever it has something to say of it.
+        if step and step not in told and not re.match(r" ---> Using cache|#\d+ CACHED", text):
+            told.add(step)
             report(f"{role}: {step[:90]}")
         step = started[1] if started else ""
 

@@ -17,6 +17,9 @@ from orthweb.errors import OrthwebError, UsageError
 
 INSTALL = "as root: apt-get install docker.io docker-compose  # on Debian 13 also docker-cli"
 ANSWER_SECONDS = 20
+NEEDS_BUILDX = 23
+"""From this version on the docker command builds with BuildKit through its plugin buildx alone."""
+
 LAST_LINES = 12
 """How much of a failed command's output its error shows."""
 
@@ -184,7 +187,7 @@ def find(host: str = "") -> Engine:
     program = shutil.which("docker")
     if program is None:
         raise UsageError("no docker command on this machine", INSTALL)
-    command = [program, "version", "--format", "{{.Server.Version}}"]
+    command = [program, "version", "--format", "{{.Client.Version}} {{.Server.Version}}"]
     environment = _environment(host)
     try:
         said = subprocess.run(
@@ -199,5 +202,7 @@ def find(host: str = "") -> Engine:
                 f"the Docker engine does not let you in: {reason}", "call this as root, or join the group docker"
             )
         raise UsageError(f"no Docker engine answers: {reason}", f"start it (systemctl start docker), or {INSTALL}")
+    client, version = said.stdout.split()
     plugin = subprocess.run([program, "buildx", "version"], capture_output=True, timeout=ANSWER_SECONDS, check=False)
-    return Engine(Path(program), said.stdout.strip(), plugin.returncode == 0, host)
+    buildkit = plugin.returncode == 0 or int(client.partition(".")[0]) < NEEDS_BUILDX
+    return Engine(Path(program), version, buildkit, host)
