@@ -103,7 +103,7 @@ def test_folder_that_is_gone_then_the_message_asks_for_its_disk(tmp_path: Path) 
         list(FilesystemStore(tmp_path / "away").listing())
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+@pytest.mark.usefixtures("as_root")
 def test_root_that_writes_then_the_files_belong_to_the_stores_owner(tmp_path: Path) -> None:
     os.chown(tmp_path, 12345, 12346)
     put(FilesystemStore(tmp_path))
