@@ -16,6 +16,7 @@ from orthweb.capabilities.schema import (
     check_room,
     read,
     restore,
+    settle,
     shortfall,
     snapshots,
     step,
@@ -152,6 +153,23 @@ def test_restore_when_the_snapshot_is_gone_then_the_index_stays(data: Path, tmp_
     with pytest.raises(OrthwebError, match="could not be copied"):
         restore(Snapshot(tmp_path / "gone", datetime.now(UTC), 1), data)
     assert (data / "base" / "1").read_bytes() == b"before"
+
+
+def test_settle_when_a_restore_was_cut_off_between_two_names_then_finished(data: Path, tmp_path: Path) -> None:
+    data.rename(data.with_name("data.failed"))
+    (data.with_name("data.restored")).mkdir()
+    (data.with_name("data.restored") / "PG_VERSION").write_text("14\n")
+    settle(data)
+    assert (data / "PG_VERSION").read_text() == "14\n"
+    assert list(data.parent.iterdir()) == [data]
+
+
+def test_settle_when_nothing_was_cut_off_then_nothing_but_what_was_replaced_goes(data: Path, tmp_path: Path) -> None:
+    data.with_name("data.failed").mkdir()
+    settle(data)
+    assert (data / "base" / "1").read_bytes() == b"before"
+    assert list(data.parent.iterdir()) == [data]
+    settle(tmp_path / "nowhere" / "data")
 
 
 def test_check_room_when_the_disk_is_too_small_then_said(

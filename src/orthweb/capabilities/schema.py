@@ -227,14 +227,29 @@ def restore(snapshot: Snapshot, data: Path) -> None:
     ------
     OrthwebError : the copy failed; the data directory is as it was.
     """
-    part, old = data.with_name(f"{data.name}.restored"), data.with_name(f"{data.name}.failed")
+    part, old = _asides(data)
     for left in (part, old):
         shutil.rmtree(left, ignore_errors=True)
     _copy(snapshot.folder, part)
     data.rename(old)
-    part.rename(data)
-    sync_folder(data.parent)
-    shutil.rmtree(old)
+    settle(data)
+
+
+def settle(data: Path) -> None:
+    """Finish a `restore` that was cut off when the data directory had gone and its copy had not come yet.
+
+    To be called before anything makes a data directory where there is none.
+    """
+    part, old = _asides(data)
+    if old.exists() and not data.exists():
+        part.rename(data)
+        sync_folder(data.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _asides(data: Path) -> tuple[Path, Path]:
+    """Name where a copy is made, and where what it replaces waits to be removed."""
+    return data.with_name(f"{data.name}.restored"), data.with_name(f"{data.name}.failed")
 
 
 def _copy(source: Path, target: Path) -> None:

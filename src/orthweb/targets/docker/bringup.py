@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from orthweb import pki, secrets
-from orthweb.capabilities.schema import Upgrade
+from orthweb.capabilities.schema import Upgrade, settle
 from orthweb.errors import OrthwebError, UsageError
 from orthweb.targets.base import PlanItem, Report, quiet
 from orthweb.targets.docker import images, migration, planning, replicas, services
@@ -46,6 +46,7 @@ def up(place: Place, report: Report) -> list[PlanItem]:
     folder.make_root(place.base)
     with folder.locked(place.state, report):
         folder.make(place.base)
+        settle(place.data)
         place.check()
         planning.check_other_target(place)
         planning.check_edge_ports(place)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from orthweb import pki, secrets
-from orthweb.capabilities.schema import Upgrade
+from orthweb.capabilities.schema import Upgrade, settle
 from orthweb.errors import OrthwebError, UsageError
 from orthweb.targets.base import PlanItem, Report, quiet
 from orthweb.targets.host import accounts, changes, folder, handover, libraries, machine, plugins, rendering, store
@@ -40,6 +40,7 @@ def up(place: Place, report: Report) -> list[PlanItem]:
     folder.make_root(place.base)
     with folder.locked(place.state, report):
         folder.make(place.base)
+        settle(place.data)
         place.check()
         running = place.running()
         if not running:
