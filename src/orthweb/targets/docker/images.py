@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,9 @@ from orthweb.capabilities.machine import PLUGIN_FOLDERS, version_in
 from orthweb.errors import OrthwebError, UsageError
 from orthweb.files import write_whole
 from orthweb.image.engine import Engine, EngineError, Image
+from orthweb.image.engine import find as find_engine
 from orthweb.targets.base import Report
+from orthweb.targets.host.accounts import is_root
 
 if TYPE_CHECKING:
     from orthweb.site import Site
@@ -83,7 +86,7 @@ def ensure(engine: Engine, site: Site, report: Report) -> list[str]:
     named = references(site)
     ours = [role for role in lacking if named[role] == image.reference(role)]
     if ours:
-        image.build(engine, report, roles=ours)
+        _build(find_engine(), ours, report)
     for role in lacking:
         if role not in ours:
             report(f"pulling {named[role]}")
@@ -95,6 +98,17 @@ def ensure(engine: Engine, site: Site, report: Report) -> list[str]:
                     "docker load it, or name another image",
                 ) from error
     return [named[role] for role in lacking]
+
+
+def _build(engine: Engine, roles: Sequence[image.Role], report: Report) -> None:
+    """Build images on Debian's own, or, where no registry has it for us, on one made from the Debian mirror."""
+    try:
+        image.build(engine, report, roles=roles)
+    except UsageError:
+        if not is_root() or shutil.which("debootstrap") is None:
+            raise
+        report("Debian's image cannot be pulled: making one from the Debian mirror")
+        image.build(engine, report, roles=roles, base="bootstrap")
 
 
 def find(engine: Engine, site: Site) -> Images:
