@@ -195,8 +195,9 @@ def compose_up(engine: Engine, project: str, file: Path, services: Sequence[str]
     ------
     OrthwebError : the engine refused; its own words.
     """
-    # Nothing of the caller's may change what is run: no other file, project or profile.
-    environment = {key: value for key, value in engine.environment().items() if not key.startswith("COMPOSE_")}
+    # Nothing of the caller's may change what is run: no other file, project or profile, no other Python's packages.
+    own = ("COMPOSE_", "PYTHON", "VIRTUAL_ENV")
+    environment = {key: value for key, value in engine.environment().items() if not key.startswith(own)}
     environment |= {"COMPOSE_API_VERSION": "auto"}
     command = [*compose_command(engine), "--project-name", project, "--file", str(file), "up", "--detach", "--no-build"]
     command += ["--no-deps", "--no-recreate", *services]
