@@ -26,6 +26,7 @@ from live.sites import LiveSite, live_site
 from orthweb.dicom.echo import echo
 from orthweb.dicom.peer import Peer, Timeouts
 from orthweb.errors import OrthwebError
+from orthweb.targets.host import rolling
 from orthweb.targets.host.accounts import DEBIAN_USERS, EDGE_USER
 
 USERS = {"index": DEBIAN_USERS["index"][0], "archive": DEBIAN_USERS["archive"][0], "edge": EDGE_USER}
@@ -232,6 +233,11 @@ def archive_away(site: LiveSite) -> Iterator[None]:
         eventually(lambda: answers(site), 60, "the archive does not come back")
 
 
+def edges_view(site: LiveSite) -> list[rolling.Upstream]:
+    """Give the archive's processes as the edge sees them."""
+    return rolling.upstreams(site.target.place.run / "edge" / "admin.sock") or []
+
+
 @pytest.mark.usefixtures("as_root")
 def test_archives_http_port_when_the_archive_is_away_then_no_other_user_can_take_it(shared: LiveSite) -> None:
     port = ports(shared)["archive_http"]
@@ -248,7 +254,9 @@ def test_impostor_with_another_internal_certificate_when_the_archive_is_away_the
     place, access = shared.target.place, shared.access
     peer = Peer.of_site(access, timeouts=Timeouts(3, 5, 5))
     port = ports(shared)["archive_dicom"]
-    with archive_away(shared):
+    # Somebody must listen on the archive's HTTP port too: else the edge takes the archive for dead and tries nothing.
+    with archive_away(shared), socket.create_server(("127.0.0.1", ports(shared)["archive_http"])):
+        eventually(lambda: all(each.alive for each in edges_view(shared)), 10, "the edge takes the archive for dead")
         for pair in (place.pki.index, place.pki.edge_internal):
             with modality(access.aet, port, server_context(pair, place.pki.internal_ca.certificate)) as impostor:
                 with pytest.raises(OrthwebError):

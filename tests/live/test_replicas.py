@@ -298,6 +298,18 @@ def test_writers_when_all_are_away_then_readers_answer_queries_and_nothing_is_ta
     eventually(lambda: answers(running), 20, "the writers do not come back")
 
 
+def test_index_when_it_was_restarted_then_no_query_meets_a_connection_of_before(running: LiveSite) -> None:
+    supervisor = running.target.place.supervisor
+    with client(running.access) as http, ThreadPoolExecutor(8) as pool:
+        # Every connection of the readers has been used, and is open.
+        list(pool.map(lambda _: http.get("/dicom-web/studies"), range(64)))
+        supervisor.stop("index")
+        supervisor.start("index")
+        eventually(lambda: answers(running), 20, "the site does not answer again")
+        statuses = {http.post("/tools/find", json={"Level": "Study", "Query": {}}).status_code for _ in range(40)}
+    assert statuses == {200}
+
+
 def test_kill_9_of_every_orthanc_during_a_send_then_every_acknowledged_instance_is_there(
     running: LiveSite, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:

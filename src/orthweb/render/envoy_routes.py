@@ -63,16 +63,19 @@ def _method(*names: str) -> list[dict[str, Any]]:
 def to_archive(match: dict[str, Any], cluster: str = ARCHIVE, *, sticky: bool = False) -> dict[str, Any]:
     """Give a route to a cluster of the archive's processes; `sticky` brings a client back to the same one."""
     # What only reads may be asked again when a process dies before it has answered.
-    retry_on = "reset" if cluster == READERS else "reset-before-request"
+    reads = cluster == READERS
+    retry_on = "reset,retriable-status-codes" if reads else "reset-before-request"
     previous = "extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
-    retry = {
+    retry: dict[str, Any] = {
         "retry_on": f"{retry_on},connect-failure,refused-stream",
-        "num_retries": 5,
+        "num_retries": 10 if reads else 5,
         "retry_host_predicate": [typed("envoy.retry_host_predicates.previous_hosts", previous)],
         # Until it is found dead, a dead process is the one with the least to do: chosen again and again.
         "host_selection_retry_max_attempts": 20,
     }
-    if cluster == READERS:
+    if reads:
+        # After a restart of the index each of a reader's connections to it fails once, and Orthanc says 503.
+        retry["retriable_status_codes"] = [503]
         # After two readers in vain, a writer.
         priorities = "extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig"
         retry["retry_priority"] = typed("envoy.retry_priorities.previous_priorities", priorities, update_frequency=2)
