@@ -46,7 +46,7 @@ def run(scale: Scale) -> Figures:
             if place != "at hand":
                 for site in made.values():
                     stack.enter_context(_far_index(site))
-            found = _measure(made, studies, scale)
+            found = _measure(made, studies, scale, near=place == "at hand")
             rows: list[dict[str, Value]] = [
                 {"shape": name, **{what: median(values[name]) for what, values in found.items()}} for name in made
             ]
@@ -72,7 +72,7 @@ def _fill(site: BenchmarkSite, scale: Scale) -> list[str]:
 
 
 def _measure(
-    made: Mapping[str, BenchmarkSite], studies: Mapping[str, list[str]], scale: Scale
+    made: Mapping[str, BenchmarkSite], studies: Mapping[str, list[str]], scale: Scale, *, near: bool
 ) -> dict[str, dict[str, list[float]]]:
     """Give for each measurement and each shape what every round gave."""
 
@@ -82,17 +82,20 @@ def _measure(
 
         return in_turns(scale.rounds, {name: turn(name) for name in made})
 
+    slices = scale.size(160 if near else 40, 4)
     found = {
-        INGEST: each(lambda site, _: _ingest(site, scale.size(160, 4))),
-        QIDO: each(lambda site, uids: _asked(site, _qido(uids, scale.size(240, 8)))[0]),
-        "tools/find/s": each(lambda site, _: _asked(site, _find(scale.size(400, 8)))[0]),
-        "WADO-RS MB/s": each(lambda site, uids: _asked(site, _wado(uids, scale.size(20, 2)))[1] / MEGABYTE),
+        INGEST: each(lambda site, _: _ingest(site, slices)),
+        QIDO: each(lambda site, uids: _asked(site, _qido(uids, scale.size(240 if near else 60, 8)))[0]),
+        "tools/find/s": each(lambda site, _: _asked(site, _find(scale.size(400 if near else 100, 8)))[0]),
+        "WADO-RS MB/s": each(
+            lambda site, uids: _asked(site, _wado(uids, scale.size(20 if near else 8, 2)))[1] / MEGABYTE
+        ),
     }
     mixed: dict[str, list[tuple[float, float, float]]] = {name: [] for name in made}
 
     def all_at_once(name: str) -> Callable[[], float]:
         def measure() -> float:
-            mixed[name].append(_mixed(made[name], studies[name], scale))
+            mixed[name].append(_mixed(made[name], studies[name], slices))
             return 0.0
 
         return measure
@@ -132,14 +135,14 @@ def _asked(site: BenchmarkSite, reading: Reading) -> tuple[float, float]:
     return len(reading.paths) / seconds, size / seconds
 
 
-def _mixed(site: BenchmarkSite, uids: list[str], scale: Scale) -> tuple[float, float, float]:
+def _mixed(site: BenchmarkSite, uids: list[str], slices: int) -> tuple[float, float, float]:
     """Ingest while others query and retrieve; give instances, answers and megabytes a second."""
     ended = threading.Event()
     answers, size = [0], [0]
 
     def ask() -> None:
         while not ended.is_set():
-            reading = _qido(uids, scale.size(24, 4))
+            reading = _qido(uids, 24)
             fetch(Way("edge", site.edge), reading)
             answers[0] += len(reading.paths)
 
@@ -152,7 +155,7 @@ def _mixed(site: BenchmarkSite, uids: list[str], scale: Scale) -> tuple[float, f
     for thread in others:
         thread.start()
     try:
-        rate = _ingest(site, scale.size(160, 4))
+        rate = _ingest(site, slices)
     finally:
         ended.set()
         for thread in others:
