@@ -96,6 +96,9 @@ class DockerEngine:
                 process.kill()
         dockerd.wait()
         psutil.wait_procs(victims, timeout=10)
+        # containerd ends with dockerd; where nobody reaps it, the next dockerd would take it for alive.
+        for name in ("containerd.pid", "containerd.sock"):
+            (self.folder / "exec" / "containerd" / name).unlink(missing_ok=True)
         again = start(self.folder, self.storage, self.options)
         assert again is not None, (self.folder / "log").read_text()[-3000:]
         self.processes.append(again)

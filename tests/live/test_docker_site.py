@@ -50,7 +50,7 @@ def test_site_when_up_then_all_checks_pass(site: DockerSite) -> None:
     failed = [(each["id"], each["evidence"]) for each in report["checks"] if each["status"] == "fail"]
     assert failed == []
     left_out = {each["id"] for each in report["checks"] if each["status"] == "n/a"}
-    assert left_out == set()
+    assert left_out <= {"store.encryption", "store.strangers"}, "of a bucket alone"
     assert len(report["checks"]) >= 68
 
 

@@ -11,6 +11,7 @@ from orthweb.state import StateFolder
 from orthweb.targets.base import PlanItem, Report
 from orthweb.targets.host import folder
 from orthweb.targets.host.accounts import Accounts
+from orthweb.targets.host.deployment import readable
 from orthweb.targets.host.place import SitePlace
 
 
@@ -76,6 +77,13 @@ def take(place: SitePlace, users: Accounts, target: str, report: Report) -> list
         if differs(path, account):
             report(f"{path}: gets the user {account.user if account else 'who calls'}")
             give(path, account)
+    # What lies above is ours, and lets its service's user in by the group.
+    for folder_of, account in (
+        (place.state.index, users.index),
+        *((place.state.service(name), users.archive) for name, _ in place.archives),
+    ):
+        if folder_of.is_dir():
+            readable(folder_of, account)
     return done
 
 
