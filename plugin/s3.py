@@ -11,30 +11,37 @@ import threading
 
 
 def _register(orthanc):
-    section = json.loads(orthanc.GetConfiguration()).get("Orthweb", {})
+    configuration = json.loads(orthanc.GetConfiguration())
+    section = configuration.get("Orthweb", {})
     if "S3" not in section:
         return
     if section.get("Libraries"):
         sys.path.append(section["Libraries"])
+    from s3_store.report import Reporter
     from s3_store.settings import Settings
     from s3_store.store import ObjectStore
+    from s3_store.threads import Elsewhere
 
     settings = Settings.read(section["S3"])
-    store = ObjectStore(
-        settings,
-        log=orthanc.LogError,
-        publish=lambda name, value: orthanc.SetMetricsValue(name, value, orthanc.MetricsType.DEFAULT),
-    )
-    orthanc.RegisterStorageArea(store.create, store.read, store.remove)
+    store = ObjectStore(settings, log=orthanc.LogError)
+    elsewhere = Elsewhere()
+    orthanc.RegisterStorageArea(elsewhere(store.create), elsewhere(store.read), elsewhere(store.remove))
+    admits = elsewhere(store.gate.admits)
 
     writing = (orthanc.HttpMethod.POST, orthanc.HttpMethod.PUT)
-    orthanc.RegisterIncomingHttpRequestFilter(
-        lambda uri, **request: request["method"] not in writing or store.gate.admits(uri)
-    )
+    orthanc.RegisterIncomingHttpRequestFilter(lambda uri, **request: request["method"] not in writing or admits(uri))
 
     def look():
         if store.gate.problem() is None:
             orthanc.LogWarning(f"the store is the bucket {settings.bucket}")
+
+    def publish(name, value):
+        orthanc.SetMetricsValue(name, value, orthanc.MetricsType.DEFAULT)
+
+    # While Orthanc reads a file for another plugin it holds the lock that this call waits for. Unless the call lets go
+    # of the interpreter meanwhile (Python plugin 4.3), neither ever ends.
+    allowed = configuration.get("Python", {}).get("AllowThreads", False)
+    Reporter(store.metrics, configuration.get("TemporaryDirectory"), publish if allowed else None).start()
 
     # A bucket that does not answer must not keep Orthanc from starting: it may come back, and the cache can be read.
     threading.Thread(target=look, daemon=True).start()

@@ -6,7 +6,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 OPERATIONS = ("create", "read", "remove")
@@ -14,18 +14,11 @@ PREFIX = "orthweb_s3"
 
 
 class Metrics:
-    """Sums since the start, by operation; all names begin with ``orthweb_s3_``.
+    """Sums since the start, by operation; all names begin with ``orthweb_s3_``."""
 
-    Parameters
-    ----------
-    publish : takes a name and its new value, whenever one changes; first all of them.
-    """
-
-    def __init__(self, publish: Callable[[str, float], None]) -> None:
-        self._publish = publish
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._sums: defaultdict[str, float] = defaultdict(float)
-        self._published = False
         for operation in OPERATIONS:
             for what in ("total", "errors_total", "bytes_total", "seconds_total"):
                 self._sums[f"{operation}_{what}"] = 0
@@ -34,13 +27,13 @@ class Metrics:
 
     def add(self, name: str, value: float) -> None:
         """Add to a sum."""
-        # Published under the lock: else an older value could come last.
         with self._lock:
             self._sums[name] += value
-            # Not at once: Orthanc has nowhere to put them while it loads its plugins.
-            for changed in [name] if self._published else list(self._sums):
-                self._publish(f"{PREFIX}_{changed}", self._sums[changed])
-            self._published = True
+
+    def all(self) -> dict[str, float]:
+        """Give every sum by its whole name."""
+        with self._lock:
+            return {f"{PREFIX}_{name}": value for name, value in self._sums.items()}
 
     def __getitem__(self, name: str) -> float:
         """Give a sum."""

@@ -19,15 +19,12 @@ class ObjectStore:
     Parameters
     ----------
     log : takes a line for a person.
-    publish : takes the name and value of a metric.
     """
 
-    def __init__(
-        self, settings: Settings, log: Callable[[str], None], publish: Callable[[str, float], None] = lambda *_: None
-    ) -> None:
+    def __init__(self, settings: Settings, log: Callable[[str], None]) -> None:
         self._settings = settings
         self._bucket = Bucket(settings)
-        self.metrics = Metrics(publish)
+        self.metrics = Metrics()
         self.gate = Gate(self._bucket.probe, log)
         self._cache = (
             Cache(settings.cache_folder, settings.cache_size, log)

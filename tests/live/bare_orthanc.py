@@ -52,9 +52,9 @@ class BareOrthanc:
         self._settings = {
             "StorageDirectory": str(folder / "files"),
             "IndexDirectory": str(folder / "index"),
+            "TemporaryDirectory": str(folder),
             "Plugins": [str(DEBIAN / f"libOrthanc{name}.so") for name in LOADED],
             "PythonScript": str(PLUGIN / "archive.py"),
-            "Python": {"AllowThreads": True},
             "HttpPort": self.http_port,
             "DicomPort": self.dicom_port,
             "DicomAet": "ARCHIVE",
@@ -113,11 +113,12 @@ class BareOrthanc:
         return self.log.read_text(errors="replace")
 
     def metrics(self) -> dict[str, float]:
-        """Give our metrics as Prometheus would read them."""
-        with self.client() as http:
-            lines = http.get("/tools/metrics-prometheus").text.splitlines()
-        words = [line.split() for line in lines if line.startswith("orthweb_")]
-        return {name: float(value) for name, value, *_ in words}
+        """Give our metrics as they are once they rest."""
+        file, before = self.folder / "s3.prom", ""
+        while not file.exists() or file.read_text() != before:
+            before = file.read_text() if file.exists() else "not yet"
+            time.sleep(2.5)  # longer than they are written apart
+        return {name: float(value) for name, value in (line.split() for line in before.splitlines())}
 
     def change(self, **orthweb: Any) -> None:
         """Change its section ``Orthweb``, for the next start."""

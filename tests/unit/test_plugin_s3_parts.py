@@ -11,6 +11,7 @@ from s3_store.failures import MissingObjectError, StoreError, failure
 from s3_store.gate import Gate
 from s3_store.layout import key
 from s3_store.metrics import Metrics
+from s3_store.report import Reporter
 from s3_store.settings import Settings, SettingsError
 
 UUID = "1b2f8a04-2d3d-4f3c-9d0a-2c8f4f1f0a11"
@@ -170,20 +171,45 @@ def test_failure_when_there_is_no_such_object_then_it_is_of_that_kind() -> None:
 
 
 def test_metrics_when_operations_succeed_and_fail_then_each_is_counted() -> None:
-    published: dict[str, float] = {}
-    metrics = Metrics(published.__setitem__)
-    assert not published
+    metrics = Metrics()
     with metrics.operation("create", 10):
         pass
     with pytest.raises(StoreError), metrics.operation("create", 10):
         raise StoreError("no")
     metrics.add("cache_hits_total", 1)
+    published = metrics.all()
     assert published["orthweb_s3_create_total"] == 2
     assert published["orthweb_s3_create_errors_total"] == 1
     assert published["orthweb_s3_create_bytes_total"] == 10
     assert published["orthweb_s3_create_seconds_total"] > 0
     assert published["orthweb_s3_cache_hits_total"] == 1
     assert published["orthweb_s3_remove_errors_total"] == 0
+
+
+def test_report_when_figures_change_then_they_are_in_the_file_and_those_that_changed_are_published(
+    tmp_path: Path,
+) -> None:
+    published: dict[str, float] = {}
+    metrics = Metrics()
+    reporter = Reporter(metrics, str(tmp_path), published.__setitem__)
+    reporter.report()
+    assert published.pop("orthweb_s3_create_total") == 0
+    published.clear()
+    metrics.add("cache_hits_total", 3)
+    reporter.report()
+    assert published == {"orthweb_s3_cache_hits_total": 3}
+    lines = (tmp_path / "s3.prom").read_text().splitlines()
+    assert "orthweb_s3_cache_hits_total 3" in lines
+    assert "orthweb_s3_remove_errors_total 0" in lines
+
+
+def test_report_when_the_folder_is_gone_then_it_says_nothing_and_writes_when_it_is_back(tmp_path: Path) -> None:
+    metrics = Metrics()
+    reporter = Reporter(metrics, str(tmp_path / "work"), None)
+    reporter.report()
+    (tmp_path / "work").mkdir()
+    reporter.report()
+    assert (tmp_path / "work" / "s3.prom").exists()
 
 
 def test_gate_when_writes_fail_and_succeed_then_it_closes_opens_and_logs_each_change_once() -> None:

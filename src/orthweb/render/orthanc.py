@@ -122,6 +122,12 @@ def modalities(site: Site, endpoints: Endpoints) -> dict[str, dict[str, Any]]:
     return {CHECK_MODALITY: check} | {name: of(name, peer) for name, peer in site.modalities.items()}
 
 
+def _python(process: ArchiveProcess, build: OrthancBuild) -> dict[str, Any]:
+    """Name the script, and let other threads run while it calls Orthanc where that is possible."""
+    allowed = {"Python": {"AllowThreads": True}} if build.python_allow_threads else {}
+    return {"PythonScript": str(process.script), "PythonVerbose": False, **allowed}
+
+
 def configuration(site: Site, endpoints: Endpoints, process: ArchiveProcess, build: OrthancBuild) -> str:
     """Give the main configuration file of one Orthanc, without any secret.
 
@@ -212,8 +218,7 @@ def configuration(site: Site, endpoints: Endpoints, process: ArchiveProcess, bui
             "SeriesMetadata": "Full",
         },
         "Orthweb": plugin_settings(site, endpoints, process),
-        "PythonScript": str(process.script),
-        "PythonVerbose": False,
+        **_python(process, build),
         "Gdcm": {"Enable": True, "Throttling": 4},
     }
     if not process.writes and build.read_only_mode:
