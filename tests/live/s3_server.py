@@ -229,12 +229,12 @@ class S3Server:
         self, method: str, path: str, query: str, headers: dict[str, str], body: bytes
     ) -> tuple[int, str] | None:
         """Judge a request as S3 does before it looks at the object; give status and code of the error."""
-        claimed = claim(headers)
+        claimed = claim(headers, query)
         if claimed is None:
             return 403, "AccessDenied"
         with self._lock:
             secret, token = self._keys.get(claimed.access_key, ("", ""))
-        if claimed.access_key in self._expired or (secret and headers.get("x-amz-security-token") != token):
+        if claimed.access_key in self._expired or (secret and claimed.token != token):
             return 400, "ExpiredToken"
         if not secret:
             return 403, "InvalidAccessKeyId"

@@ -34,21 +34,34 @@ class Claim:
     signature: str
     time: datetime
     payload: str
+    token: str
 
 
-def claim(headers: Mapping[str, str]) -> Claim | None:
-    """Read the claim from a request's headers (names in lower case); None for an anonymous request."""
+def claim(headers: Mapping[str, str], query: str) -> Claim | None:
+    """Read the claim from a request's headers (names in lower case) or query; None for an anonymous request."""
+    asked = dict(parse_qsl(query))
+    if "X-Amz-Signature" in asked:
+        key, _, scope = asked["X-Amz-Credential"].partition("/")
+        time = datetime.strptime(asked["X-Amz-Date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        signed = tuple(asked["X-Amz-SignedHeaders"].split(";"))
+        token = asked.get("X-Amz-Security-Token", "")
+        return Claim(key, scope, signed, asked["X-Amz-Signature"], time, "UNSIGNED-PAYLOAD", token)
     found = AUTHORIZATION.fullmatch(headers.get("authorization", ""))
     if found is None:
         return None
     time = datetime.strptime(headers["x-amz-date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
     signed = tuple(found["headers"].split(";"))
-    return Claim(found["key"], found["scope"], signed, found["signature"], time, headers["x-amz-content-sha256"])
+    payload, token = headers["x-amz-content-sha256"], headers.get("x-amz-security-token", "")
+    return Claim(found["key"], found["scope"], signed, found["signature"], time, payload, token)
 
 
 def signature(claimed: Claim, secret: str, method: str, path: str, query: str, headers: Mapping[str, str]) -> str:
     """Compute what the signature must be."""
-    pairs = sorted((quote(name, "-_.~"), quote(value, "-_.~")) for name, value in parse_qsl(query, True))
+    pairs = sorted(
+        (quote(name, "-_.~"), quote(value, "-_.~"))
+        for name, value in parse_qsl(query, True)
+        if name != "X-Amz-Signature"
+    )
     canonical = "\n".join(
         [
             method,

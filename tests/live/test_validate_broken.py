@@ -128,6 +128,7 @@ def no_dicom_there(world: World) -> None:
 def store_cannot_be_written(world: World) -> None:
     assert world.facts.store is not None
     folder = world.facts.store.path
+    assert folder is not None
     # Every subfolder that Orthanc might use exists, and none can be written.
     mode = folder.stat().st_mode
     moved = folder.with_name("store-aside")
@@ -378,7 +379,9 @@ def row_is_gone(world: World) -> None:
 
 
 def stored_file(context: Context) -> Path:
-    return _kept(context, context.sent()[0]).path
+    folder, uuid = context.store.path, _kept(context, context.sent()[0]).uuid
+    assert folder is not None
+    return folder / uuid[0:2] / uuid[2:4] / uuid
 
 
 @breaks("store.file", "bytes, the index says")
@@ -404,6 +407,7 @@ def file_has_another_bit(world: World) -> None:
 def store_is_open(world: World) -> None:
     assert world.facts.store is not None
     path = world.facts.store.path
+    assert path is not None
     world.until_end.callback(path.chmod, path.stat().st_mode)
     path.chmod(0o755)
 
@@ -411,11 +415,13 @@ def store_is_open(world: World) -> None:
 @breaks("store.removal", "1 of 2 files are still in the store")
 def file_cannot_be_deleted(world: World) -> None:
     def keep(context: Context) -> None:
-        path = Path(context.notes["store.removal"][0])
-        # A folder in the file's place: the archive cannot unlink it.
-        path.unlink()
-        (path / "inside").mkdir(parents=True)
-        world.until_end.callback(shutil.rmtree, path)
+        folder = stored_file(context).parent
+        before = folder.stat()
+        # Nobody but root can unlink there, and the archive is not root.
+        os.chown(folder, os.geteuid(), -1)
+        folder.chmod(0o555)
+        world.until_end.callback(shutil.rmtree, folder)
+        world.until_end.callback(os.chown, folder, before.st_uid, -1)
 
     world.after = keep
 

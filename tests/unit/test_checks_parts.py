@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from orthweb.checks import archive, catalogue
 from orthweb.checks.check import GROUPS, CheckFailed
-from orthweb.checks.facts import StoreFacts
 from orthweb.checks.probe import association_request
 from orthweb.checks.subject import PATIENT_NAME, TestPatient, dataset_bytes, is_leftover, new_patient_id
 from orthweb.errors import UsageError
@@ -133,10 +132,6 @@ def test_expect_when_the_status_differs_then_the_text_names_no_patient() -> None
         archive.expect(httpx.Response(404, request=request))
     assert "1.2.3" not in caught.value.evidence
     assert "4711" not in caught.value.evidence
-
-
-def test_store_then_a_file_lies_two_folders_deep() -> None:
-    assert StoreFacts(Path("/store")).file("abcdef-1") == Path("/store/ab/cd/abcdef-1")
 
 
 def test_association_request_then_it_is_one_pdu_with_both_titles() -> None:

@@ -12,7 +12,7 @@ from orthweb.cli import image as cli
 from orthweb.errors import OrthwebError, UsageError
 from orthweb.image import ROLES, bootstrap, context, engine, host
 from orthweb.image.bootstrap import MirrorState
-from orthweb.image.build import SUITE, labels
+from orthweb.image.build import SUITE, Progress, labels
 from orthweb.image.contents import Contents
 from orthweb.image.host import Mirror, Reach, Source
 
@@ -119,3 +119,40 @@ def test_find_when_there_is_no_docker_command_then_the_error_has_the_one_that_in
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UsageError, match=r"no docker command.*apt-get install docker\.io"):
         engine.find()
+
+
+LEGACY = """\
+Step 1/9 : FROM debian
+ ---> 5832a7174e0f
+Step 2/9 : COPY image/steps/ /orthweb/steps/
+ ---> Using cache
+ ---> 99bca0b8f871
+Step 3/9 : RUN ["/orthweb/steps/prepare"]
+ ---> Running in 46a095f0c262
+Get:1 http://deb.debian.org/debian trixie InRelease
+"""
+BUILDKIT = """\
+#5 [internal] load build context
+#5 sha256:c85661eead40
+#5 DONE 0.0s
+
+#7 [debian 3/4] COPY image/steps/ /orthweb/steps/
+#7 sha256:91aa1d118b06
+#7 CACHED
+
+#8 [debian 4/4] RUN ["/orthweb/steps/prepare"]
+#9 [wheels 1/2] COPY requirements.lock /orthweb/
+#9 CACHED
+
+#8 [debian 4/4] RUN ["/orthweb/steps/prepare"]
+#8 0.512 Get:1 http://deb.debian.org/debian trixie InRelease
+#8 [debian 4/4] RUN ["/orthweb/steps/prepare"]
+#8 9.1 Done
+"""
+
+
+@pytest.mark.parametrize("output", [LEGACY, BUILDKIT], ids=["the engine's own", "BuildKit"])
+def test_progress_when_a_builder_prints_then_each_step_that_is_worked_on_is_told_once(output: str) -> None:
+    progress = Progress()
+    told = [step for line in output.splitlines() if (step := progress.begun(line)) is not None]
+    assert told == ['RUN ["/orthweb/steps/prepare"]']

@@ -61,21 +61,22 @@ def test_files_when_missing_or_no_certificate_then_all_are_named_at_once(tmp_pat
 
 def test_libraries_when_delivered_then_a_python_without_packages_can_use_them(tmp_path: Path) -> None:
     place = tmp_path / "libraries"
-    libraries.deliver(place)
+    libraries.deliver(place, None)
     program = f"import sys; sys.path.append({str(place)!r}); import obstore; print(obstore.__version__)"
     done = subprocess.run([sys.executable, "-I", "-S", "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == version("obstore")
+    assert place.stat().st_mode & 0o077 == 0
     assert not [path for path in place.rglob("*") if path.stat().st_mode & 0o022]
 
 
 def test_libraries_when_another_version_lies_there_then_replaced_whole(tmp_path: Path) -> None:
     place = tmp_path / "libraries"
-    libraries.deliver(place)
+    libraries.deliver(place, None)
     before = (place / "obstore" / "__init__.py").stat().st_ino
-    libraries.deliver(place)
+    libraries.deliver(place, None)
     assert (place / "obstore" / "__init__.py").stat().st_ino == before
     old = next(place.glob("obstore-*.dist-info"))
     old.rename(place / "obstore-0.1.dist-info")
     (place / "obstore" / "gone.py").touch()
-    libraries.deliver(place)
+    libraries.deliver(place, None)
     assert not (place / "obstore" / "gone.py").exists()

@@ -87,7 +87,7 @@ class Context:
     def store(self) -> StoreFacts:
         """Where the files lie, or ``NotApplicable``."""
         if self.facts.store is None:
-            raise NotApplicable("the store is not a folder that can be read from here")
+            raise NotApplicable("the store cannot be looked into from here")
         return self.facts.store
 
     def tls(self, *, alpn: Sequence[str] = ("http/1.1",), client: CertificatePair | None = None) -> ssl.SSLContext:

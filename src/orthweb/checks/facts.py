@@ -9,9 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from orthweb.logs import Logs
+
+if TYPE_CHECKING:
+    from orthweb.site import S3, Site
+    from orthweb.store.attachment import Backend
 
 
 @dataclass(frozen=True)
@@ -37,13 +41,36 @@ class IndexFacts:
 
 @dataclass(frozen=True)
 class StoreFacts:
-    """Where DICOM files lie when the store is a folder that this process can read."""
+    """Where the DICOM files lie.
 
-    path: Path
+    Parameters
+    ----------
+    path : their folder, when they lie in one that this process can read.
+    s3 : the bucket, when they lie in one; with neither they are in the index.
+    """
 
-    def file(self, uuid: str) -> Path:
-        """Give the path of an attachment: Orthanc's own layout, ``ab/cd/abcd....``."""
-        return self.path / uuid[0:2] / uuid[2:4] / uuid
+    path: Path | None
+    s3: S3 | None = None
+
+    def open(self, index: IndexFacts) -> Backend:
+        """Open the store to look into it."""
+        if self.path is not None:
+            from orthweb.store.filesystem import FilesystemStore
+
+            return FilesystemStore(self.path)
+        if self.s3 is not None:
+            from orthweb.store.s3 import bucket_of
+
+            return bucket_of(self.s3)
+        from orthweb.store.database import DatabaseStore
+
+        return DatabaseStore(index)
+
+
+def store_facts(site: Site, folder: Path) -> StoreFacts:
+    """Give a site's store; `folder` is where its files lie when they lie in one."""
+    kind = site.store.kind
+    return StoreFacts(folder if kind == "filesystem" else None, site.s3 if kind == "s3" else None)
 
 
 @dataclass(frozen=True)

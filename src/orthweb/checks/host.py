@@ -104,7 +104,7 @@ def versions(context: Context) -> str:
 def disk(context: Context) -> str:
     """Look at both disks."""
     facts = context.facts
-    folders = {"state": facts.state} | ({"store": facts.store.path} if facts.store else {})
+    folders = {"state": facts.state} | ({"store": facts.store.path} if facts.store and facts.store.path else {})
     seen = []
     for name, folder in folders.items():
         usage = shutil.disk_usage(folder)

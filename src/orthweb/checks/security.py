@@ -130,7 +130,7 @@ def configuration(context: Context) -> str:
     facts = context.facts
     values = _secret_values(context)
     holders = {path.resolve() for path in facts.private}
-    apart = {facts.secrets, facts.state / "logs", *((facts.store.path,) if facts.store else ())}
+    apart = {facts.secrets, facts.state / "logs", *((facts.store.path,) if facts.store and facts.store.path else ())}
     looked_at = 0
     for path in _small_files(facts.state, apart):
         if path.resolve() in holders:

@@ -121,7 +121,7 @@ def _make(place: Place, run: _Run, upgrade: Upgrade | None, report: Report) -> l
     folder.write_facts(place.state, replace(facts, index_password=digest))
     plugins.deliver(place.state, place.libraries, users.archive)
     if place.site.store.kind == "s3" and place.site.archive.image != "debian":
-        libraries.deliver(place.state.root / services.LIBRARIES.name)
+        libraries.deliver(place.state.root / services.LIBRARIES.name, users.archive)
     differing = changed(place.files(layout, users), users)
     done += changes.files(place, differing)
     if run.running:

@@ -11,6 +11,7 @@ from orthweb.capabilities.build import dotted_version
 from orthweb.checks.facts import HostFacts, IndexFacts, InternalPort, PublishedPort, ServiceFacts, store_facts
 from orthweb.errors import NotRunningError, UsageError
 from orthweb.render.postgresql import DATABASE, ROLE
+from orthweb.store.site import name_of
 from orthweb.targets.base import ServiceStatus, SiteStatus
 from orthweb.targets.docker.containers import ContainerState
 from orthweb.targets.docker.logs import ACCESS, ContainerLogs
@@ -79,6 +80,7 @@ def status(place: Place) -> SiteStatus:
     if alive:
         # The image's own health check looks every ten seconds; a site that answers has started.
         state = "running" if problem is None else "degraded"
+    where = name_of(place.site.store.kind, place.site, place.store)
     return SiteStatus(
         name=site.name,
         target="docker",
@@ -89,7 +91,7 @@ def status(place: Place) -> SiteStatus:
         dicom=f"{site.hostname}:{site.edge.dicom_port}",
         aet=site.dicom.aet,
         services=services,
-        facts={"state": str(place.state.root), "store": str(place.store), "compose": str(place.compose_file)},
+        facts={"state": str(place.state.root), "store": where, "compose": str(place.compose_file)},
     )
 
 

@@ -6,14 +6,16 @@ import shutil
 from importlib.metadata import Distribution, distribution
 from pathlib import Path
 
+from orthweb.render.supervisor import Account
+from orthweb.targets.host.deployment import readable
 from orthweb.targets.host.folder import folder
 
 DISTRIBUTION = "obstore"
 """What `plugin/` needs beside the standard library; its wheel fits every Python from 3.11 on."""
 
 
-def deliver(place: Path) -> None:
-    """Copy the installed package to `place`, unless that version is there; whole or not at all.
+def deliver(place: Path, account: Account | None) -> None:
+    """Copy the installed package to `place`, for `account` to read, unless that version is there; whole or not at all.
 
     Raises
     ------
@@ -21,6 +23,7 @@ def deliver(place: Path) -> None:
     """
     found = distribution(DISTRIBUTION)
     if _version(place) == found.version:
+        readable(place, account)
         return
     part = place.with_name(f".{place.name}.part")
     shutil.rmtree(part, ignore_errors=True)
@@ -33,6 +36,7 @@ def deliver(place: Path) -> None:
         shutil.copyfile(source, target)
         target.chmod(0o644)
     shutil.rmtree(place, ignore_errors=True)
+    readable(part, account)
     part.rename(place)
 
 

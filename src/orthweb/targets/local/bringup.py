@@ -120,7 +120,7 @@ def _make(place: Place, run: _Run, upgrade: Upgrade | None, report: Report) -> l
     _deliver_envoy(place)
     plugins.deliver(place.state, place.libraries, users.archive)
     if place.site.store.kind == "s3":
-        libraries.deliver(layout.endpoints.libraries)
+        libraries.deliver(layout.endpoints.libraries, users.archive)
     differing = changed(place.files(layout, users), users)
     done += changes.files(place, differing)
     if planning.services_changed(differing):

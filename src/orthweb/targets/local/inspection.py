@@ -13,11 +13,12 @@ import httpx
 import psutil
 
 from orthweb.access import SiteAccess
-from orthweb.checks.facts import HostFacts, IndexFacts, InternalPort, ServiceFacts, StoreFacts
+from orthweb.checks.facts import HostFacts, IndexFacts, InternalPort, ServiceFacts, store_facts
 from orthweb.errors import NotRunningError, OrthwebError
 from orthweb.logs import in_folder
 from orthweb.render.postgresql import DATABASE, ROLE
 from orthweb.state import StateFolder
+from orthweb.store.site import name_of
 from orthweb.targets.base import ServiceStatus, SiteStatus
 from orthweb.targets.host import accounts, machine, reaching
 from orthweb.targets.host.readiness import ready
@@ -146,7 +147,7 @@ def status(place: Place) -> SiteStatus:
         dicom=f"{site.hostname}:{site.edge.dicom_port}",
         aet=site.dicom.aet,
         services=services,
-        facts={"state": str(place.state.root), "store": str(place.store)},
+        facts={"state": str(place.state.root), "store": name_of(site.store.kind, site, place.store)},
     )
 
 
@@ -180,7 +181,7 @@ def host_facts(place: Place) -> HostFacts:
             state.archive / "tls" / "internal-ca.pem",
             state.archive / "index-passfile",
         ),
-        store=StoreFacts(place.store),
+        store=store_facts(place.site, place.store),
         services=tuple(services),
         internal_ports=(
             *(InternalPort(f"{name} http", port, "http") for name, port in chosen.http.items()),

@@ -1,0 +1,161 @@
+"""A site whose files are in a bucket or in the index: all checks pass, and each file is where and what it should be."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from live.counting import Sample, samples
+from live.s3_server import S3Server, s3_server
+from live.sites import LiveSite, live_site
+from orthweb.checks.subject import dataset_bytes
+from orthweb.verification import client_context
+
+pytestmark = pytest.mark.live
+
+KMS_KEY = "alias/pacs-images"
+
+
+def bucket(s3: S3Server, **more: object) -> dict[str, object]:
+    """Give the table [s3] for a test server."""
+    found = {"bucket": s3.bucket, "region": s3.region, "endpoint": s3.endpoint, "credentials": str(s3.credentials)}
+    return found | ({"ca": str(s3.ca)} if s3.ca else {}) | more
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    with s3_server(tmp_path_factory.mktemp("s3"), tls=True) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def in_bucket(server: S3Server) -> Iterator[LiveSite]:
+    table = bucket(server, root="pacs/images/", encryption="kms", kms_key=KMS_KEY, storage_class="STANDARD_IA")
+    with live_site(store={"kind": "s3"}, s3=table) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def in_index() -> Iterator[LiveSite]:
+    with live_site(store={"kind": "database"}) as made:
+        yield made
+
+
+def send(site: LiveSite, folder: Path, count: int, seed: str) -> list[Sample]:
+    made = samples(folder, count, seed=seed)
+    site.orthweb("dicom", "send", str(folder))
+    return made
+
+
+def https(site: LiveSite) -> httpx.Client:
+    found = site.access
+    login = httpx.BasicAuth(found.credentials.user, found.credentials.password)
+    return httpx.Client(base_url=found.url, verify=client_context(found.ca), auth=login, trust_env=False, timeout=30)
+
+
+def statuses(site: LiveSite) -> dict[str, str]:
+    document = json.loads(site.orthweb("validate", "--json", check=False).stdout)
+    return {item["id"]: item["status"] for item in document["checks"]}
+
+
+def test_validate_when_the_store_is_a_bucket_then_all_but_the_folders_mode_pass(in_bucket: LiveSite) -> None:
+    found = statuses(in_bucket)
+    assert {name: status for name, status in found.items() if status != "pass"} == {"store.mode": "n/a"}
+
+
+def test_object_when_its_instance_was_acknowledged_then_the_same_file_under_the_plugins_key(
+    in_bucket: LiveSite, server: S3Server, tmp_path: Path
+) -> None:
+    [sample] = send(in_bucket, tmp_path / "one", 1, "kind-key")
+    with https(in_bucket) as client:
+        told = client.get(f"/instances/{sample.archive_id}/attachments/dicom/info").raise_for_status().json()
+        content = client.get(f"/instances/{sample.archive_id}/file").raise_for_status().content
+    key = f"pacs/images/{told['Uuid']}.dcm"
+    assert hashlib.sha256(server.read(key)).digest() == hashlib.sha256(content).digest()
+    assert dataset_bytes(content) == dataset_bytes(sample.content)
+    assert {name.partition(".")[2] for name in server.keys("pacs/images/")} <= {"dcm", "dcm.head", "json", "unk"}
+
+
+def test_object_when_encryption_and_class_are_asked_for_then_the_server_sees_both(
+    in_bucket: LiveSite, server: S3Server, tmp_path: Path
+) -> None:
+    before = len(server.requests)
+    send(in_bucket, tmp_path / "one", 1, "kind-headers")
+    stored = [request for request in server.requests[before:] if request.method == "PUT"]
+    assert stored
+    for request in stored:
+        assert request.headers["x-amz-server-side-encryption"] == "aws:kms"
+        assert request.headers["x-amz-server-side-encryption-aws-kms-key-id"] == KMS_KEY
+        assert request.headers["x-amz-storage-class"] == "STANDARD_IA"
+        assert "x-amz-checksum-sha256" in request.headers
+
+
+def test_object_when_nobody_signs_for_it_then_refused(in_bucket: LiveSite, server: S3Server, tmp_path: Path) -> None:
+    send(in_bucket, tmp_path / "one", 1, "kind-anonymous")
+    key = server.keys("pacs/images/")[0]
+    with httpx.Client(verify=client_context(server.ca) if server.ca else True, trust_env=False) as client:
+        assert client.get(f"{server.endpoint}/{server.bucket}/{key}").status_code == 403
+
+
+def test_credentials_when_renewed_and_brought_by_up_then_used_without_a_restart(
+    in_bucket: LiveSite, server: S3Server, tmp_path: Path
+) -> None:
+    pids = {service.name: service.pid for service in in_bucket.target.status().services}
+    server.renew_credentials()
+    in_bucket.orthweb("up")
+    send(in_bucket, tmp_path / "one", 1, "kind-renewed")
+    assert {service.name: service.pid for service in in_bucket.target.status().services} == pids
+
+
+def test_site_when_the_bucket_has_its_files_then_no_key_or_token_is_in_configuration_logs_or_processes(
+    in_bucket: LiveSite, server: S3Server
+) -> None:
+    values = [line.partition(" = ")[2] for line in server.credentials.read_text().splitlines() if " = " in line]
+    assert len(values) == 3
+    holders = {folder / "s3" / "credentials" for folder in in_bucket.state.iterdir()}
+    looked_at = 0
+    for path in in_bucket.state.rglob("*"):
+        if path.is_file() and path not in holders and path.stat().st_size < 8 * 1024**2:
+            looked_at += 1
+            content = path.read_bytes()
+            assert not [value for value in values if value.encode() in content], path
+    assert looked_at > 30
+    for service in in_bucket.target.status().services:
+        for name in ("cmdline", "environ"):
+            said = Path(f"/proc/{service.pid}/{name}").read_bytes()
+            assert not [value for value in values if value.encode() in said]
+
+
+def test_store_check_when_the_store_is_a_bucket_then_nothing_is_missing(in_bucket: LiveSite) -> None:
+    said = json.loads(in_bucket.orthweb("store", "check", "--hash", "--json").stdout)
+    assert said["missing"] == said["wrong_size"] == said["wrong_hash"] == 0, said
+
+
+def test_up_when_the_kind_of_store_was_changed_then_refused_with_the_way_to_move(in_bucket: LiveSite) -> None:
+    before = in_bucket.file.read_text()
+    in_bucket.file.write_text(before.replace('kind = "s3"', 'kind = "filesystem"'))
+    try:
+        for verb in ("up", "plan"):
+            done = in_bucket.orthweb(verb, check=False)
+            assert done.returncode == 2
+            assert "store.kind: is filesystem, and this site's images are in the store s3" in done.stderr
+            assert "orthweb store migrate --to filesystem" in done.stderr
+    finally:
+        in_bucket.file.write_text(before)
+    assert in_bucket.target.status().answers
+
+
+def test_validate_when_the_store_is_the_index_then_all_that_apply_pass(in_index: LiveSite, tmp_path: Path) -> None:
+    [sample] = send(in_index, tmp_path / "one", 1, "kind-index")
+    found = statuses(in_index)
+    elsewhere = {"store.mode", "store.strangers", "store.encryption"}
+    assert {name: status for name, status in found.items() if status != "pass"} == dict.fromkeys(elsewhere, "n/a")
+    with https(in_index) as client:
+        content = client.get(f"/instances/{sample.archive_id}/file").raise_for_status().content
+    assert dataset_bytes(content) == dataset_bytes(sample.content)
+    assert not (in_index.state / "store").exists()
