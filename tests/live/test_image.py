@@ -62,8 +62,10 @@ def logs(engine: DockerEngine, container: str) -> str:
 
 def wait_for(engine: DockerEngine, container: str, health: str, seconds: float = 60) -> None:
     until = time.monotonic() + seconds
-    while (found := engine.docker("inspect", "--format", "{{.State.Health.Status}}", container).strip()) != health:
-        assert time.monotonic() < until, f"{found}\n{logs(engine, container)}"
+    while (found := json.loads(engine.docker("inspect", "--format", "{{json .State.Health}}", container)))[
+        "Status"
+    ] != health:
+        assert time.monotonic() < until, f"{found}\n{logs(engine, container)[-2000:]}"
         time.sleep(0.2)
 
 

@@ -184,6 +184,34 @@ def _unlabelled(role: Role) -> str:
     return f"orthweb/{role}:building-{os.getpid()}"
 
 
+class Progress:
+    """Which steps of a build are worked on, from the builder's output; not those that its cache has.
+
+    The engine's own builder says ``Step 3/40 : RUN ...`` and then ``---> Using cache``; BuildKit numbers the steps,
+    works on several at once, and says ``#7 CACHED``.
+    """
+
+    def __init__(self) -> None:
+        self._named: dict[str, str] = {}
+        self._told: set[str] = set()
+
+    def begun(self, line: str) -> str | None:
+        """Give the step that a line of output shows to be worked on, once."""
+        named = re.match(r"Step (\d+/\d+) : (.+)|(#\d+) \[[^]]*] (.+)", line)
+        if named:
+            step = named[2] or named[4]
+            self._named["step" if named[1] else named[3]] = step if step.startswith(("RUN", "COPY")) else ""
+            return None
+        number, _, said = line.partition(" ") if line.startswith("#") else ("step", "", line)
+        if said.startswith("sha256:"):
+            return None
+        step = self._named.pop(number, "")
+        if not step or step in self._told or re.match(r"CACHED| ---> Using cache", said):
+            return None
+        self._told.add(step)
+        return step
+
+
 def _stage(
     engine: Engine, role: Role, folder: Path, arguments: Mapping[str, str], report: Callable[[str], None]
 ) -> None:
@@ -196,17 +224,12 @@ def _stage(
             words += ["--build-arg", name]  # its value, which may hold a password, comes from the environment
     environment = {"BUILDKIT_PROGRESS": "plain"}
 
-    step = ""
-    told = set()
+    progress = Progress()
 
     def line(text: str) -> None:
-        nonlocal step
-        started = re.match(r"(?:Step \d+/\d+ : |#\d+ \[[^]]*] )((?:RUN|COPY) .+)", text)
-        # BuildKit works on several steps at once, and names each again whenever it has something to say of it.
-        if step and step not in told and not re.match(r" ---> Using cache|#\d+ CACHED", text):
-            told.add(step)
+        step = progress.begun(text)
+        if step is not None:
             report(f"{role}: {step[:90]}")
-        step = started[1] if started else ""
 
     try:
         engine.stream([*words, "--tag", _unlabelled(role), str(folder)], line, environment)
