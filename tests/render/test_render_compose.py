@@ -64,7 +64,7 @@ def test_container_when_rendered_then_has_no_more_than_it_needs(case: str, tmp_p
         assert not service.keys() & {"cap_add", "privileged", "devices", "network_mode", "pid", "ipc", "env_file"}
         assert int(service["user"].split(":")[0]) > 0
         assert service["pids_limit"] > 0
-        assert service["restart"] == "unless-stopped"
+        assert service["restart"] == "always"
         assert service["logging"]["options"].keys() == {"max-size", "max-file"}
         writable = {mount["target"] for mount in service["volumes"] if not mount["read_only"]}
         assert all(target.startswith(("/var/lib/orthweb/", "/run/orthweb")) for target in writable)

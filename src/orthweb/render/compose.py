@@ -193,7 +193,8 @@ def _service(stack: Stack, container: Container) -> dict[str, Any]:
         "memswap_limit": memory,
         "cpus": container.limits.cpus,
         "shm_size": container.shared_memory,
-        "restart": "unless-stopped",
+        # "unless-stopped" would leave down what an engine finds running that was killed itself (20.10, tried).
+        "restart": "always",
         "stop_signal": container.stop_signal,
         "stop_grace_period": f"{container.stop_seconds}s",
         "logging": {"driver": "json-file", "options": {"max-size": LOG_SIZE, "max-file": str(LOG_FILES)}},

@@ -207,7 +207,10 @@ def compose_up(engine: Engine, project: str, file: Path, services: Sequence[str]
 
 
 def _worst(text: str) -> str:
-    """Find the line that says what is wrong."""
+    """Find the line that says what is wrong: what the engine said, not what Compose makes of it."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    telling = [line for line in lines if "error" in line.lower() or "cannot" in line.lower()]
-    return (telling or lines or ["no reason given"])[-1]
+    for telling in ("ERROR: for ", "Error response", "Cannot ", "ERROR", "rror"):
+        found = next((line for line in lines if telling in line), None)
+        if found is not None:
+            return found.removeprefix("ERROR: ")
+    return lines[-1] if lines else "no reason given"
