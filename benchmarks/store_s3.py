@@ -136,8 +136,6 @@ def _instances(made: BenchmarkSite, count: int, at_once: int) -> Reading:
 
 
 def _empty_cache(made: BenchmarkSite) -> None:
-    endpoints = made.target.place.kept_endpoints()
-    for process in (*endpoints.writers, *endpoints.readers):
-        for path in process.cache.rglob("*"):
-            if path.is_file():
-                path.unlink()
+    for path in made.target.state.cache.rglob("*"):
+        if path.is_file():
+            path.unlink()

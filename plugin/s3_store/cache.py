@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
+import secrets
 import threading
 import time
 from collections import OrderedDict
@@ -51,6 +52,7 @@ class Cache:
         self._lock = threading.Lock()
         self._files: OrderedDict[str, int] = OrderedDict()
         self._used = 0
+        self._name = secrets.token_hex(8)  # in containers process ids are the same
         self._number = itertools.count()
         self._failing = False
         try:
@@ -84,7 +86,7 @@ class Cache:
         if DIGEST + len(content) > self._size // SHARE:
             return
         path = self._path(key)
-        unfinished = path.with_name(f"{os.getpid()}-{next(self._number)}{UNFINISHED}")
+        unfinished = path.with_name(f"{self._name}-{next(self._number)}{UNFINISHED}")
         try:
             with unfinished.open("xb", buffering=0) as file:
                 _write(file.fileno(), bytes.fromhex(digest), content)

@@ -302,7 +302,7 @@ class S3(Section):
     cache: Annotated[Size, Unit("bytes")] = Field(
         default=ByteSize(4 * 1024**3),
         ge=0,
-        description="Size of the local cache of objects read and written, for each Orthanc process; 0 for none.",
+        description="Size of the local cache of objects read and written; 0 for none.",
     )
 
 

@@ -74,6 +74,11 @@ class StateFolder:
         return self.root / "index-plugin.json"
 
     @property
+    def cache(self) -> Path:
+        """Copies of a bucket's objects (0700, Orthanc's user); they may be deleted at any time."""
+        return self.root / "cache"
+
+    @property
     def edge(self) -> Path:
         """Envoy's folder: configuration, SDS files, TLS files (0700, Envoy's user)."""
         return self.root / "edge"

@@ -150,6 +150,28 @@ def test_up_when_the_kind_of_store_was_changed_then_refused_with_the_way_to_move
     assert in_bucket.target.status().answers
 
 
+def test_up_when_the_bucket_was_changed_then_refused_because_the_images_are_elsewhere(in_bucket: LiveSite) -> None:
+    before = in_bucket.file.read_text()
+    in_bucket.file.write_text(before.replace("pacs/images/", "pacs/other/"))
+    try:
+        done = in_bucket.orthweb("up", check=False)
+    finally:
+        in_bucket.file.write_text(before)
+    assert done.returncode == 2
+    assert "s3: names another place than s3 https://localhost" in done.stderr
+    assert in_bucket.target.status().answers
+
+
+def test_retrieval_when_the_writer_has_just_stored_then_the_reader_takes_it_from_the_common_cache(
+    in_bucket: LiveSite, server: S3Server, tmp_path: Path
+) -> None:
+    [sample] = send(in_bucket, tmp_path / "one", 1, "kind-cache")
+    before = len(server.seen("GET"))
+    with https(in_bucket) as client:
+        client.get(f"/instances/{sample.archive_id}/file").raise_for_status()
+    assert len(server.seen("GET")) == before
+
+
 def test_validate_when_the_store_is_the_index_then_all_that_apply_pass(in_index: LiveSite, tmp_path: Path) -> None:
     [sample] = send(in_index, tmp_path / "one", 1, "kind-index")
     found = statuses(in_index)

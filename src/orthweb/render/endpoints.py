@@ -64,11 +64,6 @@ class ArchiveProcess:
         return self.folder / "s3" / "credentials"
 
     @property
-    def cache(self) -> Path:
-        """Folder for copies of objects, which it may write to."""
-        return self.work.with_name("cache")
-
-    @property
     def passfile(self) -> Path:
         """libpq's password file."""
         return self.folder / "index-passfile"
@@ -137,6 +132,8 @@ class Endpoints:
     check_aet : AE title of the validation suite: random, because it may do everything.
     check_host, check_port : where its storage SCP listens while it runs, as the edge sees it.
     check_name : the name or address in its certificate, where that is another than `check_host`.
+    cache : folder for copies of a bucket's objects, which every Orthanc may write to: what one has stored, the others
+        need not fetch.
     libraries : folder of the Python packages that `plugin/` needs beside the standard library.
     one_host : whether all parts share a network: then Orthanc refuses callers of other hosts.
     """
@@ -150,6 +147,7 @@ class Endpoints:
     check_port: int = 0
     check_name: str | None = None
     egress: Mapping[str, int] = field(default_factory=dict)
+    cache: Path = Path("/var/lib/orthweb/cache")
     libraries: Path = Path("/usr/lib/orthweb/libraries")
     one_host: bool = True
 

@@ -13,11 +13,11 @@ def plugin_settings(site: Site, endpoints: Endpoints, process: ArchiveProcess) -
     values: dict[str, Any] = {"Loopback": endpoints.one_host, "Store": site.store.kind}
     if site.store.kind == "s3":
         values["Libraries"] = str(endpoints.libraries)
-        values["S3"] = _s3(site.s3, process)
+        values["S3"] = _s3(site.s3, endpoints, process)
     return values
 
 
-def _s3(s3: S3, process: ArchiveProcess) -> dict[str, Any]:
+def _s3(s3: S3, endpoints: Endpoints, process: ArchiveProcess) -> dict[str, Any]:
     return {
         "Bucket": s3.bucket,
         "Root": s3.root,
@@ -30,6 +30,7 @@ def _s3(s3: S3, process: ArchiveProcess) -> dict[str, Any]:
         "KmsKey": s3.kms_key or "",
         "StorageClass": s3.storage_class or "",
         "Deadline": s3.deadline,
-        "CacheSize": int(s3.cache),
-        "CacheFolder": str(process.cache),
+        # Each keeps what it knows of below its own limit.
+        "CacheSize": int(s3.cache) // len(endpoints.archives),
+        "CacheFolder": str(endpoints.cache),
     }

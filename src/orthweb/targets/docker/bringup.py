@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import shutil
 import time
 import uuid
 from collections.abc import Iterator
@@ -178,9 +179,11 @@ def _folders(place: Place, users: Accounts, layout: Layout) -> None:
         (state.edge / "tls", users.edge),
     ):
         readable(path, account)
-    own = ["work", *(["cache"] if place.site.store.kind == "s3" else [])]
+    if place.site.store.kind != "s3":
+        shutil.rmtree(state.cache, ignore_errors=True)  # images of a store that the site has left
     for path, account in (
-        *((state.service(name) / each, users.archive) for name in names for each in own),
+        *((state.service(name) / "work", users.archive) for name in names),
+        *([(state.cache, users.archive)] if place.site.store.kind == "s3" else []),
         (place.run / "edge", users.edge),
     ):
         folder.folder(path, 0o700, *owner(account))
@@ -192,7 +195,7 @@ def _store(place: Place, users: Accounts, facts: folder.Facts) -> folder.Facts:
     if place.site.store.kind == "filesystem":
         make_store(place, users, facts)
         outside = str(place.store) if place.site.store.path is not None else ""
-    facts = replace(facts, store=outside, store_kind=place.site.store.kind)
+    facts = replace(facts, store=outside, store_kind=place.site.store.kind, bucket=place.bucket)
     folder.write_facts(place.state, facts)
     return facts
 

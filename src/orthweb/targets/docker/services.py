@@ -201,7 +201,7 @@ def _archive(
     if site.store.kind == "filesystem":
         mounts.append(Mount(store, DATA / "store", writable=True))
     if site.store.kind == "s3":
-        mounts.append(Mount(own / "cache", process.cache, writable=True))
+        mounts.append(Mount(state.cache, DATA / "cache", writable=True))
     if site.archive.extra_plugins:
         mounts.append(Mount(state.plugins, PLUGINS))
     foreign = site.archive.image != "debian"

@@ -52,6 +52,7 @@ class Facts:
     site_file : name of the site file that the site was brought up with.
     store : the folder of the DICOM files that was claimed for this site, when it lies outside the state folder.
     store_kind : where this site's images are: filesystem, s3 or database.
+    bucket : the bucket that they are in, when they are in one: server, name and root.
     index_password : SHA-256 of the password that the index has (a random one of 142 bits).
     target : what the site was brought up on last.
     network : IPv4 network of the site's containers.
@@ -63,6 +64,7 @@ class Facts:
     site_file: str = ""
     store: str = ""
     store_kind: str = ""
+    bucket: str = ""
     index_password: str = ""
     target: str = ""
     network: str = ""
@@ -200,6 +202,7 @@ def read_facts(state: StateFolder) -> Facts:
             site_file=str(data.get("site_file", "")),
             store=str(data.get("store", "")),
             store_kind=str(data.get("store_kind", "")),
+            bucket=str(data.get("bucket", "")),
             index_password=str(data.get("index_password", "")),
             # Before it was noted there was one target.
             target=str(data.get("target", "local")),

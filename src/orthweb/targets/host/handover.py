@@ -45,7 +45,8 @@ def kept_folders(place: SitePlace, users: Accounts) -> list[tuple[Path, Account 
     if place.site.store.kind == "filesystem":
         found.append((place.store, users.archive))
     for name, _ in place.archives:
-        found += [(place.state.service(name) / each, users.archive) for each in ("work", "cache")]
+        found.append((place.state.service(name) / "work", users.archive))
+    found.append((place.state.cache, users.archive))
     return found
 
 

@@ -11,6 +11,7 @@ from orthweb.capabilities.build import OrthancBuild
 from orthweb.errors import SiteFileError, UsageError
 from orthweb.render import orthanc
 from orthweb.render.endpoints import Role
+from orthweb.store.site import name_of
 from orthweb.targets.host import folder, rendering, store
 
 if TYPE_CHECKING:
@@ -82,6 +83,11 @@ class SitePlace:
         orthanc.connection_budget(self.site, self.archives, self.build)
         self._check_store(facts)
 
+    @property
+    def bucket(self) -> str:
+        """Name the bucket so that it is known again: server, name and root; empty when the images are not in one."""
+        return name_of("s3", self.site, self.store) if self.site.store.kind == "s3" else ""
+
     def _check_store(self, facts: folder.Facts) -> None:
         kind = self.site.store.kind
         known = facts.store_kind or ("filesystem" if facts.site else "")
@@ -94,6 +100,13 @@ class SitePlace:
                 ]
             )
         if kind == "s3":
+            if facts.bucket not in ("", self.bucket):
+                raise SiteFileError(
+                    [
+                        f"s3: names another place than {facts.bucket}, where this site's images are: set it again; to "
+                        "move them, `orthweb store migrate --to filesystem` first, and from there to the new bucket"
+                    ]
+                )
             rendering.s3_files(self.site.s3)
         if kind != "filesystem":
             return

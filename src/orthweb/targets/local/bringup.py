@@ -154,10 +154,12 @@ def _folders(place: Place, users: accounts.Accounts, layout: Layout) -> None:
         (state.edge / "tls", users.edge),
     ):
         readable(path, account)
+    if place.site.store.kind != "s3":
+        shutil.rmtree(state.cache, ignore_errors=True)  # images of a store that the site has left
     for path, account in (
         (endpoints.index.run, users.index),
         *((process.work, users.archive) for process in endpoints.archives),
-        *((process.cache, users.archive) for process in endpoints.archives if place.site.store.kind == "s3"),
+        *([(endpoints.cache, users.archive)] if place.site.store.kind == "s3" else []),
         (endpoints.edge.admin.parent, users.edge),
     ):
         folder.folder(path, 0o700, *accounts.ids(account))
@@ -166,7 +168,7 @@ def _folders(place: Place, users: accounts.Accounts, layout: Layout) -> None:
 def _store(place: Place, facts: folder.Facts) -> folder.Facts:
     """Make the store's folder and claim it for this site."""
     if place.site.store.kind != "filesystem":
-        facts = replace(facts, store_kind=place.site.store.kind)
+        facts = replace(facts, store_kind=place.site.store.kind, bucket=place.bucket)
         folder.write_facts(place.state, facts)
         return facts
     make_store(place, facts)

@@ -53,7 +53,8 @@ def remember(place: Place, kind: Kind) -> None:
     """Note which kind of store the images are in now."""
     outside = kind == "filesystem" and place.site.store.path is not None
     facts = folder.read_facts(place.state)
-    folder.write_facts(place.state, replace(facts, store_kind=kind, store=str(place.store) if outside else ""))
+    kept = replace(facts, store_kind=kind, store=str(place.store) if outside else "", bucket=place.bucket)
+    folder.write_facts(place.state, kept)
 
 
 @contextlib.contextmanager

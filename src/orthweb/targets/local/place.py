@@ -152,6 +152,7 @@ class Place(SitePlace):
             store=self.store,
             check_aet=secrets.read(self.state.secrets).check_aet if known else "",
             check_port=chosen.check,
+            cache=self.state.cache,
             libraries=self.state.root / "libraries",
             egress=chosen.egress,
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,9 +10,9 @@ from orthweb import pki
 from orthweb.access import SiteAccess
 from orthweb.errors import NotRunningError
 from orthweb.logs import LogFiles
-from orthweb.state import FOLDER_NAME, StateFolder
+from orthweb.state import StateFolder
 from orthweb.targets.base import PlanItem, Report, SiteStatus, quiet
-from orthweb.targets.host import accounts, folder, store
+from orthweb.targets.host import accounts, folder, removal
 from orthweb.targets.host.deployment import Bundle, changed
 from orthweb.targets.local import bringup, inspection, moving, planning
 from orthweb.targets.local.place import Place
@@ -75,13 +74,7 @@ class LocalTarget:
 
     def losses(self, *, data: bool) -> list[str]:
         """Say what `destroy` would delete."""
-        if not data:
-            return [f"{self.state.root}: rendered configuration, logs (images, index, secrets and certificates stay)"]
-        return [
-            f"{self.state.root}: configuration, logs, secrets, certificates (clients must trust a new CA)",
-            f"{self.state.index}: the index, and every snapshot of it in {self.state.backups}",
-            f"{self.place.store}: every DICOM file",
-        ]
+        return removal.losses(self.place, data=data)
 
     def destroy(self, report: Report = quiet, *, data: bool = False) -> None:
         """Stop the site and delete what it needs to run; with `data` the images, the index and all secrets too."""
@@ -92,24 +85,10 @@ class LocalTarget:
             bringup.stop(self.place, report)
             report("deleting")
             if data:
-                outside = self.site.store.path is not None
-                identity = folder.read_facts(self.state).site if outside else None
-                if not store.delete(self.place.store, identity):
-                    report(f"{self.place.store}: left alone, because it is not marked as this site's store")
-                shutil.rmtree(self.place.run, ignore_errors=True)
-                link = self.place.base / FOLDER_NAME
-                if link.is_symlink():
-                    link.unlink()
-                folder.discard(self.state)
-                folder.delete_discarded(self.state)
+                removal.remove_everything(self.place, report)
             else:
-                archives = [self.state.service(name) for name, _ in self.place.archives]
-                inside = [archive / name for archive in archives for name in ("configuration", "tls")]
-                rendered = (self.state.edge, *inside, self.state.root / "bin", self.state.plugins)
-                for path in (*rendered, self.state.logs, self.state.reports):
-                    shutil.rmtree(path, ignore_errors=True)
-                (self.state.root / "supervisord.conf").unlink(missing_ok=True)
-                shutil.rmtree(self.place.run, ignore_errors=True)
+                names = [name for name, _ in self.place.archives]
+                removal.remove_rendered(self.place, names, ["supervisord.conf"])
 
     def access(self) -> SiteAccess:
         """Give endpoints, trust and credentials.
