@@ -12,6 +12,7 @@ import os
 import random
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -29,8 +30,39 @@ PATHS = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin
 START_SECONDS = 60
 STOP_SECONDS = 60
 
-# The engine's own mount namespace: what it mounts is gone when it is. A chroot has no cgroups.
-PREPARE = """
+# The engine gets a mount namespace of its own, whose root is what `/` is here. In a chroot it would be another, and
+# what Docker runs inside a container (exec, health checks) would end up there, outside of container and chroot.
+ENTER = """
+import ctypes, os, platform, sys
+
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def call(name, *arguments):
+    if getattr(libc, name)(*arguments) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{name}: {os.strerror(number)}")
+
+
+NEW_MOUNTS, PRIVATE, BIND, RECURSIVE, DETACH = 0x20000, 0x40000, 0x1000, 0x4000, 2
+PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}[platform.machine()]
+call("unshare", NEW_MOUNTS)
+root = os.open("/", os.O_RDONLY | os.O_DIRECTORY)
+call("setns", os.open("/proc/self/ns/mnt", os.O_RDONLY), NEW_MOUNTS)
+call("mount", None, b"/", None, PRIVATE | RECURSIVE, None)
+if not os.path.samestat(os.stat("/"), os.fstat(root)):
+    os.fchdir(root)
+    path = os.getcwd()
+    call("mount", path.encode(), path.encode(), None, BIND | RECURSIVE, None)
+    os.chdir(path)
+    call("syscall", PIVOT_ROOT, b".", b".")
+    call("umount2", b".", DETACH)
+os.chdir("/")
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+
+# A chroot has no cgroups mounted.
+CGROUPS = """
 set -eu
 groups=/sys/fs/cgroup
 if ! grep -q " $groups" /proc/self/mountinfo; then
@@ -145,7 +177,7 @@ def command(folder: Path, storage: Path, extra: Sequence[str] = ()) -> list[str]
         f"--pidfile={folder}/dockerd.pid",
         *extra,
     ]
-    return ["unshare", "--mount", "--propagation", "private", "sh", "-c", PREPARE, "sh", *dockerd]
+    return [sys.executable, "-c", ENTER, "sh", "-c", CGROUPS, "sh", *dockerd]
 
 
 def start(folder: Path, storage: Path, extra: Sequence[str] = ()) -> subprocess.Popen[bytes] | None:
