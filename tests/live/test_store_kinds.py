@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -134,6 +135,28 @@ def test_site_when_the_bucket_has_its_files_then_no_key_or_token_is_in_configura
 def test_store_check_when_the_store_is_a_bucket_then_nothing_is_missing(in_bucket: LiveSite) -> None:
     said = json.loads(in_bucket.orthweb("store", "check", "--hash", "--json").stdout)
     assert said["missing"] == said["wrong_size"] == said["wrong_hash"] == 0, said
+
+
+def test_stow_when_the_bucket_fails_under_way_then_an_error_and_not_an_empty_success(
+    in_bucket: LiveSite, server: S3Server, tmp_path: Path
+) -> None:
+    [sample] = samples(tmp_path / "one", 1, seed="kind-stow")
+    part = b"--b\r\nContent-Type: application/dicom\r\n\r\n" + sample.content + b"\r\n--b--\r\n"
+    kind = 'multipart/related; type="application/dicom"; boundary=b'
+    headers = {"content-type": kind, "accept": "application/dicom+json"}
+    with https(in_bucket) as client:
+        with server.fault(status=403, code="AccessDenied", methods={"PUT"}, key=lambda key: key.endswith(".dcm")):
+            refused = client.post("/dicom-web/studies", content=part, headers=headers)
+        assert refused.status_code == 503, refused.text
+        assert client.get(f"/instances/{sample.archive_id}").status_code == 404
+        # Uploads are refused for some seconds without a try.
+        taken = refused
+        until = time.monotonic() + 30
+        while taken.status_code != 200 and time.monotonic() < until:
+            time.sleep(0.5)
+            taken = client.post("/dicom-web/studies", content=part, headers=headers)
+        assert "00081199" in taken.text
+        assert client.get(f"/instances/{sample.archive_id}").status_code == 200
 
 
 def test_up_when_the_kind_of_store_was_changed_then_refused_with_the_way_to_move(in_bucket: LiveSite) -> None:

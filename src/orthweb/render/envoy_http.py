@@ -35,6 +35,22 @@ end
 """
 """``/healthz`` asks for the archive's statistics, which come from the index; figures are for people who signed in."""
 
+STOW_ANSWER = """
+function envoy_on_response(handle)
+  local headers = handle:headers()
+  local length = tonumber(headers:get("content-length") or "")
+  if headers:get(":status") ~= "200" or not length or length > 4096 then return end
+  local body = handle:body(true)
+  if body:length() > 0 and tostring(body:getBytes(0, body:length())):find("00081155", 1, true) then return end
+  headers:replace(":status", "503")
+  headers:replace("content-type", "text/plain")
+  body:setBytes("Nothing was stored. Try again later.\\n")
+end
+"""
+"""Orthanc's DICOMweb plugin before 1.20 answers 200 with empty lists when the store fails while a STOW-RS is under way,
+which many a client takes for success: an answer that names no instance at all (ReferencedSOPInstanceUID) becomes an error.
+"""
+
 PLAIN_QUERY = """
 function envoy_on_request(handle)
   local path = handle:headers():get(":path")
@@ -108,7 +124,7 @@ def _routes(*, readers: bool) -> list[dict[str, Any]]:
         "typed_per_filter_config": {
             **_off("login"),
             **envoy_routes.anywhere(),
-            "answer": {"@type": f"{TYPE}.extensions.filters.http.lua.v3.LuaPerRoute", "name": "health"},
+            **envoy_routes.answer("health"),
             "health_rate": {
                 "@type": f"{TYPE}.extensions.filters.http.local_ratelimit.v3.LocalRateLimit",
                 **_rate("health_rate", burst=50, second=20),
@@ -152,10 +168,11 @@ def _rate(prefix: str, *, burst: int, second: int) -> dict[str, Any]:
 
 def _http_filters(site: Site, edge: Path) -> list[dict[str, Any]]:
     http = "extensions.filters.http"
+    answers = {"health": {"inline_string": HEALTH_ANSWER}, "stow": {"inline_string": STOW_ANSWER}}
     return [
         typed("health_rate", f"{http}.local_ratelimit.v3.LocalRateLimit", stat_prefix="health_rate"),
         typed("query", f"{http}.lua.v3.Lua", default_source_code={"inline_string": PLAIN_QUERY}),
-        typed("answer", f"{http}.lua.v3.Lua", source_codes={"health": {"inline_string": HEALTH_ANSWER}}),
+        typed("answer", f"{http}.lua.v3.Lua", source_codes=answers),
         typed(
             "login",
             f"{http}.basic_auth.v3.BasicAuth",

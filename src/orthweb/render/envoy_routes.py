@@ -22,8 +22,9 @@ STABILITY = "/(patients|studies|series)/[^/]+(/(patient|study|studies|series))?"
 READING_POSTS = "/tools/(find|lookup|count-resources|bulk-content)"
 """Questions with a body."""
 
-SPREAD = "/instances|/dicom-web/studies(/[^/]+)?"
-"""Where images come in: each request goes to the writer with the least to do, whoever answered the one before."""
+UPLOAD, STOW = "/instances", "/dicom-web/studies(/[^/]+)?"
+"""Where images come in (Orthanc's REST API; STOW-RS, PS3.18 10.5): each request goes to the writer with the least to
+do, whoever answered the one before."""
 
 SESSION = "orthweb-archive"
 """Name of the cookie that says which writer answered: jobs and queries live in the process that started them."""
@@ -54,6 +55,11 @@ def session_filters() -> list[dict[str, Any]]:
 def anywhere() -> dict[str, Any]:
     """Give the settings of a route on which no client is brought back to anybody (typed_per_filter_config)."""
     return {name: {"@type": f"{TYPE}.config.route.v3.FilterConfig", "disabled": True} for name in FILTERS}
+
+
+def answer(name: str) -> dict[str, Any]:
+    """Give the settings of a route whose answers go through one of the edge's scripts (typed_per_filter_config)."""
+    return {"answer": {"@type": f"{TYPE}.extensions.filters.http.lua.v3.LuaPerRoute", "name": name}}
 
 
 def _method(*names: str) -> list[dict[str, Any]]:
@@ -97,5 +103,8 @@ def routes(*, readers: bool) -> list[dict[str, Any]]:
             *(to_archive({"safe_regex": {"regex": regex}, "headers": get}, READERS) for regex in READING),
             to_archive({"safe_regex": {"regex": READING_POSTS}, "headers": _method("POST")}, READERS),
         ]
-    uploads = {"safe_regex": {"regex": SPREAD}, "headers": _method("POST")}
-    return [*found, to_archive(uploads), to_archive({"prefix": "/"}, sticky=True)]
+    upload, stow = (
+        to_archive({"safe_regex": {"regex": regex}, "headers": _method("POST")}) for regex in (UPLOAD, STOW)
+    )
+    stow["typed_per_filter_config"] |= answer("stow")
+    return [*found, upload, stow, to_archive({"prefix": "/"}, sticky=True)]
