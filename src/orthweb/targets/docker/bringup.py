@@ -20,7 +20,7 @@ from orthweb.targets.docker.migration import runner
 from orthweb.targets.docker.place import CHECK_PORT, Layout, Place, accounts
 from orthweb.targets.host import changes, cluster, folder, handover, libraries, plugins, reaching, rendering, store
 from orthweb.targets.host import migration as changing
-from orthweb.targets.host.accounts import Accounts
+from orthweb.targets.host.accounts import Accounts, is_root
 from orthweb.targets.host.accounts import ids as owner
 from orthweb.targets.host.deployment import changed, readable
 from orthweb.targets.host.readiness import ready
@@ -181,12 +181,14 @@ def _folders(place: Place, users: Accounts, layout: Layout) -> None:
         readable(path, account)
     if place.site.store.kind != "s3":
         shutil.rmtree(state.cache, ignore_errors=True)  # images of a store that the site has left
+    folder.folder(state.run, 0o711 if is_root() else 0o700)
     for path, account in (
         *((state.service(name) / "work", users.archive) for name in names),
         *([(state.cache, users.archive)] if place.site.store.kind == "s3" else []),
-        (place.run / "edge", users.edge),
+        (place.sockets, users.edge),
     ):
         folder.folder(path, 0o700, *owner(account))
+    place.link_sockets()
 
 
 def _store(place: Place, users: Accounts, facts: folder.Facts) -> folder.Facts:

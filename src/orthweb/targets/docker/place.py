@@ -41,6 +41,9 @@ INDEX_USER = "postgres"
 
 CHECK_PORT = "check"
 
+_SOCKETS_LINK = "container"
+"""In the run folder: leads to the folder of the edge's sockets."""
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -96,6 +99,27 @@ class Place(SitePlace):
     def project(self) -> str:
         """Prefix of the names that the engine shows; other sites on this machine have others."""
         return f"{self.site.name}-{self.identity[:8]}"
+
+    @property
+    def sockets(self) -> Path:
+        """Folder of the edge's sockets, on this machine: in the state folder, however long its path is.
+
+        The engine starts the containers again when the machine does, and then the run folder may not be there.
+        """
+        return self.state.run / "edge"
+
+    @property
+    def admin(self) -> Path:
+        """Envoy's administration socket, by a path that is short enough for one: see `link_sockets`."""
+        return (self.sockets if self.run == self.state.run else self.run / _SOCKETS_LINK) / "admin.sock"
+
+    def link_sockets(self) -> None:
+        """Make the short path to the edge's sockets where theirs is too long."""
+        link = self.run / _SOCKETS_LINK
+        if self.run == self.state.run or (link.is_symlink() and link.readlink() == self.sockets):
+            return
+        link.unlink(missing_ok=True)
+        link.symlink_to(self.sockets)
 
     def container(self, service: str) -> str:
         """Give the name of a service's container."""
@@ -244,7 +268,7 @@ class Place(SitePlace):
             users={"index": ids(users.index), "archive": ids(users.archive), "edge": ids(users.edge)},
             data=self.data,
             store=self.store,
-            sockets=self.run / "edge",
+            sockets=self.sockets,
             orthanc_program=self.build.program,
             workers=machine.workers(),
         )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
 
 from orthweb import secrets
 from orthweb.errors import OrthwebError
@@ -36,7 +35,7 @@ def apply(place: Place, layout: Layout, differing: Sequence[Item], users: Accoun
     wanted = planning.restarts(place, layout, users, differing, states)
     done = planning.comings_and_goings(place, states)
     idle = [name for name in states if name not in wanted and changes.wants(differing, "idle", name)]
-    if idle and rolling.load(_admin(place), _dicom_addresses(layout)).associations:
+    if idle and rolling.load(place.admin, _dicom_addresses(layout)).associations:
         why = "its internal certificate is used from its next start: an association is open now"
         done += [PlanItem("warn", name, why) for name in idle]
     else:
@@ -75,11 +74,6 @@ def start(place: Place, name: str) -> None:
         place.containers.start(state.name)
 
 
-def _admin(place: Place) -> Path:
-    """Give Envoy's administration socket, as this machine sees it."""
-    return place.run / "edge" / "admin.sock"
-
-
 def _dicom_addresses(layout: Layout) -> set[str]:
     return {address for process in layout.endpoints.archives for address in rolling.addresses(process)}
 
@@ -96,7 +90,7 @@ def _retire(
     draining, addresses = rolling.retired(old, envoy_replicas.eds_files(layout.endpoints))
     for name, text in draining.items():
         File(folder / name, text.encode(), "edge", "none").put(users.edge)
-    rolling.await_idle(_admin(place), addresses, report)
+    rolling.await_idle(place.admin, addresses, report)
     names = [state.name for state in gone]
     place.containers.stop(names)
     place.containers.remove(names)
@@ -200,5 +194,5 @@ def _roll(
             ) from error
 
     order = sorted(names, key=lambda name: processes[name].writes)
-    edge = rolling.Edge(_admin(place), endpoints.archives, tell)
+    edge = rolling.Edge(place.admin, endpoints.archives, tell)
     rolling.roll(order, edge, restart, judge, report)
