@@ -37,18 +37,17 @@ end
 
 STOW_ANSWER = """
 function envoy_on_response(handle)
-  local headers = handle:headers()
-  local length = tonumber(headers:get("content-length") or "")
-  if headers:get(":status") ~= "200" or not length or length > 4096 then return end
+  local length = tonumber(handle:headers():get("content-length") or "")
+  if handle:headers():get(":status") ~= "200" or not length or length > 4096 then return end
   local body = handle:body(true)
   if body:length() > 0 and tostring(body:getBytes(0, body:length())):find("00081155", 1, true) then return end
-  headers:replace(":status", "503")
-  headers:replace("content-type", "text/plain")
+  handle:headers():replace(":status", "503")
+  handle:headers():replace("content-type", "text/plain")
   body:setBytes("Nothing was stored. Try again later.\\n")
 end
 """
 """Orthanc's DICOMweb plugin before 1.20 answers 200 with empty lists when the store fails while a STOW-RS is under way,
-which many a client takes for success: an answer that names no instance at all (ReferencedSOPInstanceUID) becomes an error.
+which many a client takes for success: an answer that names no instance (ReferencedSOPInstanceUID) becomes an error.
 """
 
 PLAIN_QUERY = """
