@@ -24,7 +24,7 @@ ONE_WAY_SECONDS = 0.0005
 ASSOCIATIONS = 4
 CLIENTS = 8
 
-SPLIT = "writer (1) + reader (8)"
+SPLIT = "writer (1) + reader (4)"
 COMPROMISE = "one process, 4 connections"
 SHAPES = {
     "one process, 1 connection": "[archive]\nreaders = 0\n[index]\nconnections = 1\n",

@@ -226,8 +226,8 @@ class Index(Section):
         ge=1,
         le=100,
         strict=True,
-        description="Connections from each Orthanc process to the index. Without it: 8 for a reader; for a writer 1 "
-        "where the PostgreSQL plugin is older than 6.0 (more would conflict and slow ingest down), and 8 otherwise.",
+        description="Connections from each Orthanc process to the index. Without it: 8, and where the "
+        "PostgreSQL plugin is older than 6.0 4 for a reader and 1 for a writer (more would conflict and slow ingest).",
     )
 
 

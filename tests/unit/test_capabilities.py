@@ -50,12 +50,12 @@ def orthanc(version: Version, versions: Mapping[str, Version]) -> OrthancBuild:
     [
         (
             orthanc((1, 10, 1), DEBIAN_12),
-            {"mode": None, "writer": 1, "reader": 8, "readers": 1, "labels": False, "bind": False, "keep": False}
+            {"mode": None, "writer": 1, "reader": 4, "readers": 1, "labels": False, "bind": False, "keep": False}
             | {"read_only": False, "threads": False, "s3": "orthweb", "revision": 1},
         ),
         (
             orthanc((1, 12, 7), DEBIAN_13),
-            {"mode": None, "writer": 1, "reader": 8, "readers": 1, "labels": True, "bind": False, "keep": True}
+            {"mode": None, "writer": 1, "reader": 4, "readers": 1, "labels": True, "bind": False, "keep": True}
             | {"read_only": True, "threads": True, "s3": "orthweb", "revision": 1},
         ),
         (

@@ -149,9 +149,9 @@ def test_supervisors_configuration_when_it_changes_then_only_orthancs_that_come_
 @pytest.mark.parametrize(
     ("build", "archive", "expected"),
     [
-        (OLD, {}, [("archive", 1), ("reader", 8)]),
+        (OLD, {}, [("archive", 1), ("reader", 4)]),
         (OLD, {"readers": 0}, [("archive", 1)]),
-        (OLD, {"writers": 2, "readers": 2}, [("archive", 1), ("archive-2", 1), ("reader", 8), ("reader-2", 8)]),
+        (OLD, {"writers": 2, "readers": 2}, [("archive", 1), ("archive-2", 1), ("reader", 4), ("reader-2", 4)]),
         (NEW, {}, [("archive", 8)]),
         (NEW, {"readers": 1}, [("archive", 8), ("reader", 8)]),
     ],

@@ -32,6 +32,7 @@ VIEWERS: Final = ("OrthancExplorer2", "StoneWebViewer")
 
 OLDEST_ORTHANC: Final = (1, 10)
 LARGEST_CONNECTIONS: Final = 8
+CONNECTIONS_AT_HAND: Final = 4
 
 
 @dataclass(frozen=True)
@@ -113,8 +114,11 @@ class OrthancBuild:
 
     @property
     def reader_connections(self) -> int:
-        """Connections to the index of an Orthanc that only answers queries and retrieval (measured)."""
-        return LARGEST_CONNECTIONS
+        """Connections to the index, at hand, of an Orthanc that only answers queries and retrieval (measured).
+
+        A millisecond away 8 are better by half for plugins before 6.0 too: ``index.connections`` says so.
+        """
+        return LARGEST_CONNECTIONS if self.transaction_mode else CONNECTIONS_AT_HAND
 
     @property
     def default_readers(self) -> int:
