@@ -178,6 +178,7 @@ def test_log_level_then_can_be_read_and_not_raised(access: SiteAccess) -> None:
     with https(access) as client:
         assert client.put("/tools/log-level", content="trace").status_code == 403
         assert client.put("/tools/log-level-http", content="trace").status_code == 403
+        assert client.put("/tools/log-level/", content="trace").status_code == 403
         assert client.get("/tools/log-level?_method=put").status_code == 400
         assert client.get("/tools/log-level").text == "default"
 

@@ -15,8 +15,8 @@ from orthweb.site import Site
 CLOSED = "/tools/(execute-script|shutdown|reset)(/.*)?"
 """Never reachable: Lua execution, shutdown and restart of Orthanc."""
 
-READ_ONLY = "/tools/log-level(-.*)?"
-"""Reading is harmless; a verbose log would carry patient data."""
+READ_ONLY = "/tools/log-level(-.*)?(/.*)?"
+"""Reading is harmless; a verbose log would carry patient data. Orthanc does not see a slash at the end of a path."""
 
 DOTTED = "(.*/)?[^/]*[.](/.*)?"
 """A segment that ends with a dot. Orthanc's web server drops it: ``/tools/reset.`` would be ``/tools/reset``."""

@@ -16,13 +16,13 @@ READING = (
 """What GET and HEAD read from index and store alone: any process gives the same answer (QIDO-RS, WADO-RS, WADO-URI,
 Orthanc's REST API and its Explorer)."""
 
-STABILITY = "/(patients|studies|series)/[^/]+(/(patient|study|studies|series))?"
+STABILITY = "/(patients|studies|series)/[^/]+(/(patient|study|studies|series))?/?"
 """Resources whose answer has ``IsStable``: only the process that received them knows it, others say true at once."""
 
-READING_POSTS = "/tools/(find|lookup|count-resources|bulk-content)"
+READING_POSTS = "/tools/(find|lookup|count-resources|bulk-content)/?"
 """Questions with a body."""
 
-UPLOAD, STOW = "/instances", "/dicom-web/studies(/[^/]+)?"
+UPLOAD, STOW = "/instances/?", "/dicom-web/studies(/[^/]+)?/?"
 """Where images come in (Orthanc's REST API; STOW-RS, PS3.18 10.5): each request goes to the writer with the least to
 do, whoever answered the one before."""
 
