@@ -114,6 +114,8 @@ def migrate(
         now = host.stored()
         if now.kind == wish.to:
             return _finish(host, wish, now, report, opened)
+        if now.kind == "s3" and now.bucket not in ("", name_of("s3", site, now.folder)):
+            raise SiteFileError([f"s3: names another place than {now.bucket}, where this site's images are"])
         folder = host.prepare_store() if wish.to == "filesystem" else now.folder
         facts = index_facts(host)
         names = name_of(now.kind, site, now.folder), name_of(wish.to, site, folder)

@@ -28,10 +28,12 @@ class Stored:
     Parameters
     ----------
     folder : their folder, for the kind filesystem: where it is, or where it would be.
+    bucket : for the kind s3: the bucket that was noted for the site (`name_of`), or empty.
     """
 
     kind: Kind
     folder: Path
+    bucket: str = ""
 
 
 @runtime_checkable

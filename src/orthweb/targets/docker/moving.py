@@ -33,7 +33,7 @@ def stored(place: Place) -> Stored:
         raise NotRunningError("there is no site here yet", "orthweb up")
     images = Path(facts.store) if facts.store else place.state.store
     if facts.store_kind == "s3":
-        return Stored("s3", images)
+        return Stored("s3", images, facts.bucket)
     return Stored("database" if facts.store_kind == "database" else "filesystem", images)
 
 
@@ -63,16 +63,17 @@ def quiesced(place: Place, report: Report) -> Iterator[None]:
         others = [name for name in states if name != "index" and states[name].runs]
         if not place.compose_file.exists():
             raise NotRunningError("the site was removed; its data is there", "orthweb up")
-        if ran:
-            report("stopping the archive")
-            for names in (["edge"], [name for name in others if name != "edge"]):
-                place.containers.stop([states[name].name for name in names if name in others])
-        else:
-            report("starting the index alone")
-            facts = folder.read_facts(place.state)
-            folder.write_facts(place.state, replace(facts, containers=True))
+        running = [[states[name].name for name in others if (name == "edge") == first] for first in (True, False)]
         done = False
         try:
+            if ran:
+                report("stopping the archive")
+                for names in running:
+                    place.containers.stop(names)
+            else:
+                report("starting the index alone")
+                facts = folder.read_facts(place.state)
+                folder.write_facts(place.state, replace(facts, containers=True))
             if "index" not in states:
                 compose_up(place.engine, place.project, place.compose_file, ["index"])
             elif not states["index"].runs:
@@ -85,6 +86,9 @@ def quiesced(place: Place, report: Report) -> Iterator[None]:
                 bringup.stop(place, report)
             elif not done:
                 report("starting the archive again, with the store as it was")
+                # After Ctrl-C the engine may still be stopping one, and a start would do nothing.
+                for names in running:
+                    place.containers.stop(names)
                 for name in others:
                     place.containers.start(states[name].name)
 

@@ -36,7 +36,7 @@ def stored(place: Place) -> Stored:
     images = Path(facts.store) if facts.store else place.state.store
     kind = facts.store_kind or "filesystem"
     if kind == "s3":
-        return Stored("s3", images)
+        return Stored("s3", images, facts.bucket)
     return Stored("database" if kind == "database" else "filesystem", images)
 
 
@@ -62,18 +62,18 @@ def quiesced(place: Place, report: Report) -> Iterator[None]:
     """Let nothing but the index run; see `StoreHost`."""
     with folder.locked(place.state, report):
         ran = place.running()
-        if ran:
-            report("stopping the archive")
-            place.supervisor.stop("edge", *_archives(place))
-        else:
-            report("starting the index alone")
-            configuration = place.state.root / "supervisord.conf"
-            if not configuration.exists():
-                raise NotRunningError("the site was removed; its data is there", "orthweb up")
-            bringup.clear_leftovers(place, report)
-            supervision.launch(configuration, place.state.logs / "supervisor.log")
+        configuration = place.state.root / "supervisord.conf"
+        if not ran and not configuration.exists():
+            raise NotRunningError("the site was removed; its data is there", "orthweb up")
         done = False
         try:
+            if ran:
+                report("stopping the archive")
+                place.supervisor.stop("edge", *_archives(place))
+            else:
+                report("starting the index alone")
+                bringup.clear_leftovers(place, report)
+                supervision.launch(configuration, place.state.logs / "supervisor.log")
             place.supervisor.start("index")
             _wait_for_index(place)
             yield
