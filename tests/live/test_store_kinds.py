@@ -185,6 +185,38 @@ def test_up_when_the_bucket_was_changed_then_refused_because_the_images_are_else
     assert in_bucket.target.status().answers
 
 
+def test_migration_when_the_site_file_names_another_bucket_then_refused(in_bucket: LiveSite) -> None:
+    before = in_bucket.file.read_text()
+    other = before.replace("pacs/images/", "pacs/other/").replace('kind = "s3"', 'kind = "filesystem"')
+    in_bucket.file.write_text(other)
+    try:
+        done = in_bucket.orthweb("store", "migrate", "--to", "filesystem", "--accept-losses", check=False)
+    finally:
+        in_bucket.file.write_text(before)
+    assert done.returncode == 2
+    assert "s3: names another place than s3 https://localhost" in done.stderr
+    assert in_bucket.target.status().answers
+
+
+def test_up_when_the_sites_bucket_takes_no_objects_then_it_comes_up_and_says_so(
+    in_bucket: LiveSite, server: S3Server
+) -> None:
+    with server.fault(status=403, code="InvalidAccessKeyId", methods={"PUT"}):
+        done = in_bucket.orthweb("up")
+    assert "s3: the bucket pacs-images under pacs/images/: takes no objects" in done.stderr
+    assert "InvalidAccessKeyId" in done.stderr
+
+
+def test_first_up_when_the_bucket_is_mistyped_then_refused_and_another_may_be_named(server: S3Server) -> None:
+    with live_site(up=False, store={"kind": "s3"}, s3=bucket(server, bucket="mistyped")) as site:
+        done = site.orthweb("up", check=False)
+        assert done.returncode == 2
+        assert "s3: the bucket mistyped: takes no objects: the server answers 404 NoSuchBucket" in done.stderr
+        site.write(store={"kind": "s3"}, s3=bucket(server))
+        site.orthweb("plan")
+    assert server.keys("orthweb-probe") == []
+
+
 def test_retrieval_when_the_writer_has_just_stored_then_the_reader_takes_it_from_the_common_cache(
     in_bucket: LiveSite, server: S3Server, tmp_path: Path
 ) -> None:

@@ -170,3 +170,12 @@ def test_holds_files_when_orthanc_stored_something_then_true(tmp_path: Path) -> 
     assert not store.holds_files(tmp_path)
     (tmp_path / "0f").mkdir()
     assert store.holds_files(tmp_path)
+
+
+def test_store_outside_whose_disk_is_not_mounted_then_it_may_hold_files(tmp_path: Path) -> None:
+    store.claim(tmp_path, SITE)
+    assert not store.may_hold_files(tmp_path, SITE, outside=True)
+    assert store.may_hold_files(tmp_path / "away", SITE, outside=True)
+    assert not store.may_hold_files(tmp_path / "never made", SITE, outside=False)
+    (tmp_path / "0a").mkdir()
+    assert store.may_hold_files(tmp_path, SITE, outside=True)

@@ -6,6 +6,7 @@ Each object carries its SHA-256 as metadata, as those that the archive writes do
 from __future__ import annotations
 
 import configparser
+import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -43,6 +44,15 @@ _UUID_LENGTH: Final = 36
 
 SHA256: Final = "orthweb-sha256"
 """Name of the metadata with an object's SHA-256."""
+
+PROBE: Final = "orthweb-probe"
+"""An object that never exists."""
+
+REFUSED_WRITES: Final = ("NoSuchKey", "PreconditionFailed", "NotImplemented")
+"""S3's answers to a write that may only replace an object which is not there, where all is well."""
+
+PATIENCE: Final = timedelta(minutes=2)
+"""How long requests are repeated while the server fails or does not answer."""
 
 PART: Final = 16 * 1024**2
 """Size of a part of a multipart upload, bytes; what is smaller is sent in one request."""
@@ -159,6 +169,25 @@ class ObjectStore:
         except self._errors() as error:
             raise self._said(f"{uuid} cannot be deleted", error) from error
 
+    def probe(self) -> None:
+        """Find out whether objects can be written, by a write that its condition keeps from being done.
+
+        Raises
+        ------
+        StoreError : the bucket is missing or does not answer, or the credentials may not write to it.
+        """
+        import obstore
+
+        try:
+            obstore.put(
+                self._client, f"{self._root}{PROBE}", b"", mode={"e_tag": '"none"'}, attributes=self._attributes
+            )
+        except self._errors() as error:
+            if not any(f"<Code>{code}</Code>" in str(error) for code in REFUSED_WRITES):
+                raise self._said("takes no objects", error) from error
+        else:  # a server that does not know conditions
+            self._client.delete(f"{self._root}{PROBE}")
+
     def prune(self) -> None:
         """Nothing is left behind by removal."""
 
@@ -171,8 +200,11 @@ class ObjectStore:
         return (BaseError, OSError)
 
     def _said(self, what: str, error: Exception) -> StoreError:
-        # obstore's text goes on with its own internals, line by line.
+        # obstore's text goes on with its own internals, line by line; S3's own name of the error says more.
         words = str(error).splitlines()[0] if str(error) else type(error).__name__
+        status, code = re.search(r"status code: (\d{3})", str(error)), re.search(r"<Code>([\w.]+)</Code>", str(error))
+        if status and code:
+            words = f"the server answers {status[1]} {code[1]}"
         return StoreError(
             f"{self.place}: {what}: {words[:300]}",
             "does the server answer, and may the credentials of [s3] do this?",
@@ -209,8 +241,12 @@ class _CredentialsFile:
             ) from error
 
 
-def bucket_of(settings: S3) -> ObjectStore:
+def bucket_of(settings: S3, patience: timedelta = PATIENCE) -> ObjectStore:
     """Open the bucket that the site file's ``[s3]`` names. Nothing is asked of the server yet.
+
+    Parameters
+    ----------
+    patience : how long requests are repeated while the server fails or does not answer.
 
     Raises
     ------
@@ -221,7 +257,7 @@ def bucket_of(settings: S3) -> ObjectStore:
     if settings.bucket is None:
         raise UsageError("s3.bucket: is missing", "name the bucket that the images are in, or shall go to")
     options: dict[str, Any] = {"timeout": timedelta(minutes=10), "connect_timeout": timedelta(seconds=10)}
-    options["read_timeout"] = timedelta(seconds=60)
+    options["read_timeout"] = min(timedelta(seconds=60), patience)
     if settings.ca is not None:
         try:
             options["root_certificate"] = settings.ca.read_bytes()
@@ -251,7 +287,7 @@ def bucket_of(settings: S3) -> ObjectStore:
         settings.bucket,
         config=config,  # type: ignore[arg-type]
         client_options=options,  # type: ignore[arg-type]
-        retry_config={"retry_timeout": timedelta(minutes=2)},
+        retry_config={"retry_timeout": patience},
         credential_provider=provider,  # type: ignore[arg-type]
     )
     return ObjectStore(client, settings.bucket, settings.root, settings.storage_class)

@@ -93,6 +93,7 @@ def halt(place: Place, run: _Run, report: Report, why: str) -> None:
 
 
 def _make(place: Place, run: _Run, upgrade: Upgrade | None, report: Report) -> list[PlanItem]:
+    place.try_bucket(report)
     report("secrets and certificates")
     users = accounts()
     fresh = secrets.missing(place.state.secrets)

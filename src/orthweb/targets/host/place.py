@@ -16,6 +16,7 @@ from orthweb.targets.host import folder, rendering, store
 
 if TYPE_CHECKING:
     from orthweb.site import Site
+    from orthweb.targets.base import Report
 
 
 class SitePlace:
@@ -88,11 +89,22 @@ class SitePlace:
         """Name the bucket so that it is known again: server, name and root; empty when the images are not in one."""
         return name_of("s3", self.site, self.store) if self.site.store.kind == "s3" else ""
 
+    def try_bucket(self, report: Report) -> None:
+        """Refuse a bucket that takes no objects before it becomes this site's, and only say so afterwards.
+
+        Raises
+        ------
+        UsageError : with what the server says.
+        """
+        if self.site.store.kind == "s3":
+            store.try_bucket(self.site.s3, report, known=bool(folder.read_facts(self.state).bucket))
+
     def _check_store(self, facts: folder.Facts) -> None:
         kind = self.site.store.kind
         known = facts.store_kind or ("filesystem" if facts.site else "")
         kept = Path(facts.store) if facts.store else self.state.store
-        if known not in ("", kind) and not (known == "filesystem" and not store.holds_files(kept)):
+        holds = known != "filesystem" or store.may_hold_files(kept, facts.site, outside=bool(facts.store))
+        if known not in ("", kind) and holds:
             raise SiteFileError(
                 [
                     f"store.kind: is {kind}, and this site's images are in the store {known}: "

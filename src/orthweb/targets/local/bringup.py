@@ -94,6 +94,7 @@ def clear_leftovers(place: Place, report: Report) -> None:
 
 
 def _make(place: Place, run: _Run, upgrade: Upgrade | None, report: Report) -> list[PlanItem]:
+    place.try_bucket(report)
     report("secrets and certificates")
     users = accounts.ensure()
     fresh = secrets.missing(place.state.secrets)
