@@ -49,9 +49,7 @@ def first_unprivileged() -> int:
         return 1024
 
 
-def _port_problems(
-    key: str, port: int, addresses: tuple[Address, ...], ours: bool, privileged: bool
-) -> Iterator[str]:
+def _port_problems(key: str, port: int, addresses: tuple[Address, ...], ours: bool, privileged: bool) -> Iterator[str]:
     for address in addresses:
         reason = _listen_error(address, port)
         if reason in (errno.EACCES, errno.EPERM) and not privileged:
