@@ -30,6 +30,9 @@ READY_SECONDS = 60.0
 NOTICED_SECONDS = 10.0
 """How long the edge may take to see a changed file or a process that is back; it takes milliseconds."""
 
+ANSWER_SECONDS = 30.0
+"""How long the edge may take to answer: one that is only slow must not be taken for one that carries nothing."""
+
 TOLD_EVERY = 30.0
 POLL = 0.05
 
@@ -78,7 +81,7 @@ def upstreams(admin: Path) -> list[Upstream] | None:
     """
     transport = httpx.HTTPTransport(uds=str(admin))
     try:
-        with httpx.Client(transport=transport, base_url="http://edge", timeout=3) as client:
+        with httpx.Client(transport=transport, base_url="http://edge", timeout=ANSWER_SECONDS) as client:
             said = client.get("/clusters", params={"format": "json"}).raise_for_status().json()
     except (httpx.HTTPError, OSError, ValueError):
         return None
@@ -118,6 +121,38 @@ def load(admin: Path, where: Collection[str]) -> Load:
     return Load(dicom, sum(each.busy for each in found) - dicom)
 
 
+def _drains(upstream: Upstream) -> bool:
+    return upstream.status == "DRAINING"
+
+
+def _noticed(admin: Path, where: Collection[str], done: Callable[[Upstream], bool]) -> None:
+    """Wait until the edge has seen what it was told of these addresses."""
+    deadline = time.monotonic() + NOTICED_SECONDS
+    while (found := upstreams(admin)) is not None and time.monotonic() < deadline:
+        if all(done(each) for each in found if each.address in where):
+            return
+        time.sleep(POLL)
+
+
+def _idle(admin: Path, where: Collection[str], report: Report, seconds: float, name: str = "") -> bool:
+    """Wait until nothing is open to these addresses; tell whether that came about."""
+    deadline = time.monotonic() + seconds
+    told = float("-inf")
+    quiet = 0
+    # Twice: what the edge's threads have chosen, they open a moment later.
+    while quiet < 2:
+        found = load(admin, where)
+        now = time.monotonic()
+        quiet = 0 if found else quiet + 1
+        if found and now > deadline:
+            return False
+        if found and now - told > TOLD_EVERY:
+            report(f"{name + ': ' if name else ''}waiting for {found} to end")
+            told = now
+        time.sleep(POLL)
+    return True
+
+
 class Edge:
     """The edge as it is told and asked about the archive's processes.
 
@@ -143,41 +178,16 @@ class Edge:
         process = self._archives[name]
         where = addresses(process)
         if process.writes and sum(each.writes for each in self._archives.values()) == 1:
-            self._idle(name, where, report, min(LULL, patience))
+            _idle(self._admin, where, report, min(LULL, patience), name)
         self._tell({name})
-        self._noticed(where, lambda each: each.status == "DRAINING")
-        if not self._idle(name, where, report, patience):
+        _noticed(self._admin, where, _drains)
+        if not _idle(self._admin, where, report, patience, name):
             report(f"{name}: {load(self._admin, where)} did not end within {patience:.0f} s; ending them")
 
     def use(self, name: str) -> None:
         """Give a process work again, and wait until the edge does so."""
         self._tell(())
-        self._noticed(addresses(self._archives[name]), lambda each: each.status != "DRAINING" and each.alive)
-
-    def _idle(self, name: str, where: Collection[str], report: Report, seconds: float) -> bool:
-        """Wait until nothing is open to a process; tell whether that came about."""
-        deadline = time.monotonic() + seconds
-        told = float("-inf")
-        quiet = 0
-        # Twice: what the edge's threads have chosen, they open a moment later.
-        while quiet < 2:
-            found = load(self._admin, where)
-            now = time.monotonic()
-            quiet = 0 if found else quiet + 1
-            if found and now > deadline:
-                return False
-            if found and now - told > TOLD_EVERY:
-                report(f"{name}: waiting for {found} to end")
-                told = now
-            time.sleep(POLL)
-        return True
-
-    def _noticed(self, where: Collection[str], done: Callable[[Upstream], bool]) -> None:
-        deadline = time.monotonic() + NOTICED_SECONDS
-        while (found := upstreams(self._admin)) is not None and time.monotonic() < deadline:
-            if all(done(each) for each in found if each.address in where):
-                return
-            time.sleep(POLL)
+        _noticed(self._admin, addresses(self._archives[name]), lambda each: not _drains(each) and each.alive)
 
 
 def roll(
@@ -259,10 +269,5 @@ def _entries(value: Mapping[str, Any]) -> list[tuple[dict[str, Any], str]]:
 
 def await_idle(admin: Path, where: Collection[str], report: Report, patience: float = PATIENCE) -> None:
     """Wait until the edge has nothing open to addresses that it gives nothing new, or `patience` seconds are over."""
-    deadline = time.monotonic() + patience
-    told = float("-inf")
-    while (found := load(admin, where)) and (now := time.monotonic()) < deadline:
-        if now - told > TOLD_EVERY:
-            report(f"waiting for {found} to end")
-            told = now
-        time.sleep(POLL)
+    _noticed(admin, where, _drains)
+    _idle(admin, where, report, patience)
