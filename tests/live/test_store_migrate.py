@@ -142,6 +142,7 @@ def test_files_to_s3_and_back_killed_twice_then_every_instance_is_bit_identical(
     assert done["left"] == 0
     assert s3.keys() == []
     assert not (site.state / JOURNAL).exists()
+    assert not list(site.state.glob("*/s3")), "the bucket's credentials are still there"
     assert digests(site, [*everything, *new]) == before
     assert account(site, new, third.acknowledged).kept
     for path in stored_files(images(site)):

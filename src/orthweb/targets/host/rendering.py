@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import shutil
 import stat
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -73,6 +74,19 @@ def s3_files(s3: S3) -> dict[str, bytes]:
     if problems:
         raise SiteFileError(problems)
     return found
+
+
+def forget_credentials(site: Site, folder: Path) -> None:
+    """Delete what an Orthanc was given for a bucket and a site, which answers, does not use any more.
+
+    Parameters
+    ----------
+    folder : that of the Orthanc.
+    """
+    if site.store.kind != "s3":
+        shutil.rmtree(folder / "s3", ignore_errors=True)
+    elif site.s3.credentials is None:
+        (folder / "s3" / "credentials").unlink(missing_ok=True)
 
 
 def _credentials_problems(path: Path, content: bytes) -> Iterator[str]:

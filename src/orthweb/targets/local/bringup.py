@@ -54,6 +54,8 @@ def up(place: Place, report: Report) -> list[PlanItem]:
             wait(place, report)
             changing.remember(place.state, place.build)
             plugins.sweep(place.state, place.libraries)
+            for name, _ in place.archives:
+                rendering.forget_credentials(place.site, place.state.service(name))
             return done + changes.warnings(place, machine.fitted(place.site))
 
 
