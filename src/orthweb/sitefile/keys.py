@@ -211,7 +211,6 @@ def _number(annotation: type[int], metadata: Sequence[object]) -> str:
         for kind, name in ((annotated_types.Ge, "ge"), (annotated_types.Le, "le"))
     )
     if issubclass(annotation, ByteSize):
-        return (
-            f'a size from {size(low or 0, " ")} to {size(high or 0, " ")}, such as "3GiB", or a whole number of bytes'
-        )
+        most = "" if high is None else f" to {size(high, ' ')}"
+        return f'a size from {size(low or 0, " ")}{most}, such as "3GiB", or a whole number of bytes'
     return f"a whole number{unit} from {low} to {high}"

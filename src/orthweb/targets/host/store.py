@@ -119,7 +119,10 @@ def try_bucket(s3: S3, report: Report, *, known: bool) -> None:
         bucket_of(s3, timedelta(seconds=min(s3.deadline, BUCKET_SECONDS))).probe()
     except StoreError as error:
         if not known:
-            raise UsageError(f"s3: {error.message}", "mend [s3] in the site file, or make that bucket") from error
+            raise UsageError(
+                f"s3: {error.message}",
+                "make that bucket, or mend [s3] in the site file: s3.credentials where this machine has no role",
+            ) from error
         report(f"s3: {error.message}; images are refused as long as that is so")
 
 
