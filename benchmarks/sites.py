@@ -83,7 +83,9 @@ class BenchmarkSite:
         self.folder = folder
         self.file = folder / "site.toml"
         self.https_port, self.dicom_port = free_port(), free_port()
-        self.file.write_text(f"[edge]\nhttps_port = {self.https_port}\ndicom_port = {self.dicom_port}\n{text}")
+        self.file.write_text(
+            f'target = "local"\n[edge]\nhttps_port = {self.https_port}\ndicom_port = {self.dicom_port}\n{text}'
+        )
 
     @property
     def target(self) -> LocalTarget:
