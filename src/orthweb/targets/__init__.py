@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from orthweb.errors import OrthwebError, UsageError
 from orthweb.targets.base import Target
 
 if TYPE_CHECKING:
     from orthweb.site import Site
+    from orthweb.state import StateFolder
 
 Name = Literal["local", "docker"]
 
@@ -28,10 +30,22 @@ def _remembered(site_file: Path) -> Name | None:
 
     state = folder.locate(site_file.absolute().parent)
     folder.inspect(state.root)
-    known = folder.read_facts(state).target
+    try:
+        known = folder.read_facts(state).target
+    except UsageError:
+        raise
+    except OrthwebError:  # damaged: whoever needs what it says will say so
+        known = ""
     if known == "docker":
         return "docker"
-    return "local" if known else None
+    return "local" if known else _left_behind(state)
+
+
+def _left_behind(state: StateFolder) -> Name | None:
+    """Tell from its files where a site was whose memory is lost."""
+    if (state.root / "supervisord.conf").exists():
+        return "local"
+    return "docker" if (state.root / "docker-compose.yml").exists() else None
 
 
 def choose(site: Site, site_file: Path) -> Choice:

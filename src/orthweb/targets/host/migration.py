@@ -25,18 +25,21 @@ from orthweb.capabilities import probing, schema
 from orthweb.capabilities.build import OrthancBuild, Plugin
 from orthweb.capabilities.schema import Snapshot, Upgrade
 from orthweb.checks.facts import IndexFacts
-from orthweb.errors import OrthwebError
+from orthweb.errors import NotRunningError, OrthwebError
 from orthweb.render.endpoints import FIRST_ARCHIVE
 from orthweb.render.postgresql import DATABASE, ROLE
 from orthweb.render.supervisor import Account
 from orthweb.state import StateFolder
-from orthweb.store.index import connect
+from orthweb.store.index import Connection, connect
 from orthweb.targets.base import Report
 from orthweb.targets.host import cluster
 from orthweb.targets.host.accounts import Accounts
 
 SERVER_SECONDS: Final = 120.0
 """How long PostgreSQL may take to answer; after a crash it replays its log first."""
+
+STARTING: Final = 30.0
+"""How long the index of a site that runs is waited for, in seconds."""
 
 PORT: Final = 5432
 """Only part of the socket's name here: nothing listens on TCP."""
@@ -101,7 +104,7 @@ def due(
     if plugin is None or not cluster.is_complete(data) or last == plugin.version:
         return None
     if running is not None:
-        with connect(running, timeout=10) as connection:
+        with _connected(running) as connection:
             found = schema.read(schema.asking(connection))
     else:
         found = schema.read(lambda sql: cluster.ask(run, data, sql))
@@ -109,6 +112,22 @@ def due(
     if upgrade is not None:
         schema.check_room(data, state.backups)
     return upgrade
+
+
+@contextlib.contextmanager
+def _connected(index: IndexFacts) -> Iterator[Connection]:
+    """Connect to the index of a site that runs; an `up` that was killed may have left it still starting."""
+    deadline = time.monotonic() + STARTING
+    while True:
+        try:
+            connection = connect(index, timeout=10)
+            break
+        except NotRunningError as error:
+            if time.monotonic() > deadline:
+                raise NotRunningError(str(error), "orthweb down, then orthweb up") from error
+            time.sleep(0.1)
+    with connection:
+        yield connection
 
 
 def remember(state: StateFolder, build: OrthancBuild) -> None:
