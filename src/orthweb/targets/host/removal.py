@@ -29,6 +29,8 @@ def remove_everything(place: SitePlace, report: Report) -> None:
     identity = folder.read_facts(place.state).site if outside else None
     if not store.delete(place.store, identity):
         report(f"{place.store}: left alone, because it is not marked as this site's store")
+    if place.bucket:
+        report(f"{place.bucket}: its objects, which are patients' images, stay there; delete them with your S3 tools")
     shutil.rmtree(place.run, ignore_errors=True)
     link = place.base / FOLDER_NAME
     if link.is_symlink():
