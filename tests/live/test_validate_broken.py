@@ -13,9 +13,11 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +41,11 @@ from orthweb.access import SiteAccess
 from orthweb.checks import archive, catalogue, reachability
 from orthweb.checks.check import Check
 from orthweb.checks.context import Context
-from orthweb.checks.facts import HostFacts, InternalPort, ServiceFacts
+from orthweb.checks.facts import HostFacts, InternalPort, ServiceFacts, StoreFacts
 from orthweb.checks.runner import run
 from orthweb.checks.store import _kept
 from orthweb.logs import LogFiles
+from orthweb.site import S3
 
 pytestmark = [
     pytest.mark.live,
@@ -424,6 +427,41 @@ def file_cannot_be_deleted(world: World) -> None:
         world.until_end.callback(os.chown, folder, before.st_uid, -1)
 
     world.after = keep
+
+
+@contextmanager
+def careless_bucket(folder: Path, **settings: Any) -> Iterator[S3]:
+    """Give a server that answers every request with 200 and nothing else, signed or not."""
+
+    class Careless(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    credentials = folder / "s3-credentials"
+    credentials.touch(0o600)
+    credentials.write_text("[default]\naws_access_key_id = A\naws_secret_access_key = B\n")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Careless) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        endpoint = f"http://127.0.0.1:{server.server_address[1]}"
+        yield S3(bucket="images", endpoint=endpoint, credentials=credentials, **settings)
+        server.shutdown()
+
+
+@breaks("store.strangers", "a request without credentials is answered 200")
+def bucket_is_open(world: World) -> None:
+    world.facts = replace(world.facts, store=StoreFacts(None, world.enter(careless_bucket(world.folder))))
+
+
+@breaks("store.encryption", "asked for aws:kms, the object has none")
+def objects_are_not_encrypted(world: World) -> None:
+    world.facts = replace(
+        world.facts, store=StoreFacts(None, world.enter(careless_bucket(world.folder, encryption="kms")))
+    )
 
 
 # --- host -------------------------------------------------------------------------------------------------------------
