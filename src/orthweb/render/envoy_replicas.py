@@ -122,6 +122,8 @@ def _cluster(name: str, endpoints: Endpoints, limits: dict[str, Any], **values: 
             # A job is polled where it was started, there too while that process is drained.
             "override_host_status": {"statuses": ["UNKNOWN", "HEALTHY", "DEGRADED", "DRAINING"]},
         },
+        # What left the list is forgotten at once: a stranger may answer on its port, and would be given credentials.
+        "ignore_health_on_host_removal": True,
         "health_checks": [
             {
                 "timeout": "2s",
