@@ -3,38 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from orthweb.errors import NotRunningError, OrthwebError
-from orthweb.store.index import connect
-from orthweb.store.site import Kind, Stored
+from orthweb.errors import NotRunningError
 from orthweb.targets.base import Report
 from orthweb.targets.docker import bringup, inspection
 from orthweb.targets.docker.containers import compose_up
 from orthweb.targets.docker.place import Place, accounts
 from orthweb.targets.host import folder, store
-
-INDEX_SECONDS = 60.0
-"""How long the index may take to answer; after a crash it reads its log first."""
-
-
-def stored(place: Place) -> Stored:
-    """Say where the images are, whatever the site file says by now.
-
-    Raises
-    ------
-    NotRunningError : there is no site yet.
-    """
-    facts = folder.read_facts(place.state)
-    if not facts.site:
-        raise NotRunningError("there is no site here yet", "orthweb up")
-    images = Path(facts.store) if facts.store else place.state.store
-    if facts.store_kind == "s3":
-        return Stored("s3", images, facts.bucket)
-    return Stored("database" if facts.store_kind == "database" else "filesystem", images)
+from orthweb.targets.host.moving import wait_for_index
 
 
 def prepare(place: Place) -> Path:
@@ -44,14 +23,6 @@ def prepare(place: Place) -> Path:
         store.check(place.store, facts.site, "")
     bringup.make_store(place, accounts(), facts)
     return place.store
-
-
-def remember(place: Place, kind: Kind) -> None:
-    """Note which kind of store the images are in now."""
-    outside = kind == "filesystem" and place.site.store.path is not None
-    facts = folder.read_facts(place.state)
-    kept = replace(facts, store_kind=kind, store=str(place.store) if outside else "", bucket=place.bucket)
-    folder.write_facts(place.state, kept)
 
 
 @contextlib.contextmanager
@@ -96,12 +67,4 @@ def quiesced(place: Place, report: Report) -> Iterator[None]:
 def _wait_for_index(place: Place) -> None:
     facts = inspection.host_facts(place).index
     assert facts is not None, "the index's network is this machine's own"
-    deadline = time.monotonic() + INDEX_SECONDS
-    while True:
-        try:
-            connect(facts).close()
-            return
-        except OrthwebError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.05)
+    wait_for_index(facts)

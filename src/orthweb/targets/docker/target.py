@@ -16,6 +16,7 @@ from orthweb.targets.docker import bringup, inspection, moving, planning, replic
 from orthweb.targets.docker.logs import ContainerLogs
 from orthweb.targets.docker.place import Place, accounts
 from orthweb.targets.host import folder, removal
+from orthweb.targets.host import moving as remembered
 from orthweb.targets.host.deployment import Bundle, changed
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ class DockerTarget:
 
     def stored(self) -> Stored:
         """Say where the images are, whatever the site file says by now."""
-        return moving.stored(self.place)
+        return remembered.stored(self.place)
 
     def prepare_store(self) -> Path:
         """Make and claim the folder that the site file names for the store; give it."""
@@ -127,7 +128,7 @@ class DockerTarget:
 
     def remember_store(self, kind: Kind) -> None:
         """Note that the images are in a store of this kind now."""
-        moving.remember(self.place, kind)
+        remembered.remember(self.place, kind)
 
     def logs(self) -> ContainerLogs:
         """Give the services' logs."""

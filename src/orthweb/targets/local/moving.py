@@ -3,41 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
-from orthweb.errors import NotRunningError, OrthwebError
-from orthweb.store.index import connect
-from orthweb.store.site import Kind, Stored
+from orthweb.errors import NotRunningError
 from orthweb.targets.base import Report
 from orthweb.targets.host import folder, store
+from orthweb.targets.host.moving import wait_for_index
 from orthweb.targets.local import bringup, inspection, supervision
 from orthweb.targets.local.place import Place
 
 BESIDE = ("edge", "index")
 """The services that are no Orthanc."""
-
-INDEX_SECONDS = 60.0
-"""How long the index may take to answer; after a crash it reads its log first."""
-
-
-def stored(place: Place) -> Stored:
-    """Say where the images are, whatever the site file says by now.
-
-    Raises
-    ------
-    NotRunningError : there is no site yet.
-    """
-    facts = folder.read_facts(place.state)
-    if not facts.site:
-        raise NotRunningError("there is no site here yet", "orthweb up")
-    images = Path(facts.store) if facts.store else place.state.store
-    kind = facts.store_kind or "filesystem"
-    if kind == "s3":
-        return Stored("s3", images, facts.bucket)
-    return Stored("database" if kind == "database" else "filesystem", images)
 
 
 def prepare(place: Place) -> Path:
@@ -47,14 +24,6 @@ def prepare(place: Place) -> Path:
         store.check(place.store, facts.site, "")
     bringup.make_store(place, facts)
     return place.store
-
-
-def remember(place: Place, kind: Kind) -> None:
-    """Note which kind of store the images are in now."""
-    outside = kind == "filesystem" and place.site.store.path is not None
-    facts = folder.read_facts(place.state)
-    kept = replace(facts, store_kind=kind, store=str(place.store) if outside else "", bucket=place.bucket)
-    folder.write_facts(place.state, kept)
 
 
 @contextlib.contextmanager
@@ -95,12 +64,4 @@ def _archives(place: Place) -> list[str]:
 def _wait_for_index(place: Place) -> None:
     facts = inspection.host_facts(place).index
     assert facts is not None, "a local site's index is on this machine"
-    deadline = time.monotonic() + INDEX_SECONDS
-    while True:
-        try:
-            connect(facts).close()
-            return
-        except OrthwebError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.05)
+    wait_for_index(facts)

@@ -13,6 +13,7 @@ from orthweb.logs import LogFiles
 from orthweb.state import StateFolder
 from orthweb.targets.base import PlanItem, Report, SiteStatus, quiet
 from orthweb.targets.host import accounts, folder, removal
+from orthweb.targets.host import moving as remembered
 from orthweb.targets.host.deployment import Bundle, changed
 from orthweb.targets.local import bringup, inspection, moving, planning
 from orthweb.targets.local.place import Place
@@ -112,7 +113,7 @@ class LocalTarget:
 
     def stored(self) -> Stored:
         """Say where the images are, whatever the site file says by now."""
-        return moving.stored(self.place)
+        return remembered.stored(self.place)
 
     def prepare_store(self) -> Path:
         """Make and claim the folder that the site file names for the store; give it."""
@@ -124,7 +125,7 @@ class LocalTarget:
 
     def remember_store(self, kind: Kind) -> None:
         """Note that the images are in a store of this kind now."""
-        moving.remember(self.place, kind)
+        remembered.remember(self.place, kind)
 
     def logs(self) -> LogFiles:
         """Give the services' logs."""
