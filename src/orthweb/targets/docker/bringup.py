@@ -18,7 +18,18 @@ from orthweb.targets.docker import images, migration, planning, replicas, servic
 from orthweb.targets.docker.containers import compose_command, compose_up
 from orthweb.targets.docker.migration import runner
 from orthweb.targets.docker.place import CHECK_PORT, Layout, Place, accounts
-from orthweb.targets.host import changes, cluster, folder, handover, libraries, plugins, reaching, rendering, store
+from orthweb.targets.host import (
+    changes,
+    cluster,
+    folder,
+    handover,
+    leaving,
+    libraries,
+    plugins,
+    reaching,
+    rendering,
+    store,
+)
 from orthweb.targets.host import migration as changing
 from orthweb.targets.host.accounts import Accounts, is_root
 from orthweb.targets.host.accounts import ids as owner
@@ -132,7 +143,7 @@ def _make(place: Place, run: _Run, upgrade: Upgrade | None, report: Report) -> l
         return done + replicas.apply(place, layout, differing, users, report)
     for item in differing:
         item.put(users.of(item.service))
-    replicas.forget(place)
+    leaving.forget(place)
     # What a stopped site left has old definitions, and nothing that is kept.
     place.containers.remove([state.name for state in place.states().values()])
     if planning.networks_changed(place, layout, users):

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import re
-import shutil
 from collections.abc import Collection, Mapping, Sequence
 
 from orthweb import secrets
 from orthweb.errors import OrthwebError
-from orthweb.render import envoy_replicas
 from orthweb.render.endpoints import ArchiveProcess
 from orthweb.targets.base import PlanItem, Report
 from orthweb.targets.docker import planning
 from orthweb.targets.docker.containers import ContainerState, compose_up
 from orthweb.targets.docker.place import Layout, Place
-from orthweb.targets.host import changes, rolling
+from orthweb.targets.host import changes, leaving, rolling
 from orthweb.targets.host.accounts import Accounts
 from orthweb.targets.host.changes import Item
 from orthweb.targets.host.deployment import File
 from orthweb.targets.host.readiness import process_ready
 from orthweb.targets.host.rendering import replicas
-
-_NAME = re.compile(r"(archive|reader)(-[0-9]+)?")
 
 
 def apply(place: Place, layout: Layout, differing: Sequence[Item], users: Accounts, report: Report) -> list[PlanItem]:
@@ -56,7 +51,7 @@ def apply(place: Place, layout: Layout, differing: Sequence[Item], users: Accoun
     for item in differing:
         if item.service not in rolled:
             item.put(users.of(item.service))
-    forget(place)
+    leaving.forget(place)
     if changes.wants(differing, "reload", "index") and "index" not in wanted and "index" in states:
         place.containers.signal(states["index"].name, "HUP")
     for name in place.services:
@@ -85,27 +80,10 @@ def _retire(
     gone = [state for name, state in states.items() if name not in place.services]
     if not gone:
         return
-    folder = place.state.edge / "eds"
-    old = {path.name: path.read_text() for path in folder.glob("*.json")}
-    draining, addresses = rolling.retired(old, envoy_replicas.eds_files(layout.endpoints))
-    for name, text in draining.items():
-        File(folder / name, text.encode(), "edge", "none").put(users.edge)
-    rolling.await_idle(place.admin, addresses, report)
+    leaving.drain(place, layout.endpoints, place.admin, users, report)
     names = [state.name for state in gone]
     place.containers.stop(names)
     place.containers.remove(names)
-
-
-def is_archive(name: str) -> bool:
-    """Tell whether a name is that of an Orthanc process."""
-    return _NAME.fullmatch(name) is not None
-
-
-def forget(place: Place) -> None:
-    """Delete the folders of processes that are no longer part of the site: there are passwords in them."""
-    for path in place.state.root.iterdir():
-        if is_archive(path.name) and path.name not in place.services:
-            shutil.rmtree(path)
 
 
 class _Judge:

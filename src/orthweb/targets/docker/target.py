@@ -15,7 +15,7 @@ from orthweb.targets.base import PlanItem, Report, SiteStatus, quiet
 from orthweb.targets.docker import bringup, inspection, moving, planning, replicas
 from orthweb.targets.docker.logs import ContainerLogs
 from orthweb.targets.docker.place import Place, accounts
-from orthweb.targets.host import folder, removal
+from orthweb.targets.host import folder, leaving, removal
 from orthweb.targets.host import moving as remembered
 from orthweb.targets.host.deployment import Bundle, changed
 
@@ -88,7 +88,7 @@ class DockerTarget:
             if data:
                 removal.remove_everything(self.place, report)
             else:
-                names = [path.name for path in self.state.root.glob("*") if replicas.is_archive(path.name)]
+                names = [path.name for path in self.state.root.glob("*") if leaving.is_archive(path.name)]
                 removal.remove_rendered(self.place, names, [self.place.compose_file.name, "images.json"])
 
     def access(self) -> SiteAccess:

@@ -15,7 +15,18 @@ from orthweb import pki, secrets
 from orthweb.capabilities.schema import Upgrade, settle
 from orthweb.errors import OrthwebError, UsageError
 from orthweb.targets.base import PlanItem, Report, quiet
-from orthweb.targets.host import accounts, changes, folder, handover, libraries, machine, plugins, rendering, store
+from orthweb.targets.host import (
+    accounts,
+    changes,
+    folder,
+    handover,
+    leaving,
+    libraries,
+    machine,
+    plugins,
+    rendering,
+    store,
+)
 from orthweb.targets.host import migration as changing
 from orthweb.targets.host.deployment import Bundle, File, changed, readable
 from orthweb.targets.host.readiness import ready
@@ -132,7 +143,7 @@ def _make(place: Place, run: _Run, upgrade: Upgrade | None, report: Report) -> l
         return done + apply(place, layout, differing, users, report)
     for item in differing:
         item.put(users.of(item.service))
-    replicas.forget(place)
+    leaving.forget(place)
     report("starting the services")
     supervision.launch(place.state.root / "supervisord.conf", place.state.logs / "supervisor.log")
     for name in place.services:
@@ -276,7 +287,7 @@ def apply(
     together = bool(wanted.keys() & {"index", "edge"})
     rolled = [] if together else [name for name in wanted if states.get(name, {}).get("statename") == "RUNNING"]
     if replicas.leaving(place):
-        replicas.retire(place, layout, users, report)
+        leaving.drain(place, layout.endpoints, place.run / "edge" / "admin.sock", users, report)
     if together:
         report(f"restarting {', '.join(wanted)}")
         # Orthanc does not end while an association is open, however long nothing is said: the edge has to end them.
@@ -286,7 +297,7 @@ def apply(
         if item.service not in rolled:
             item.put(users.of(item.service))
     place.supervisor.update()
-    replicas.forget(place)
+    leaving.forget(place)
     if changes.wants(differing, "reload", "index") and "index" not in wanted:
         place.supervisor.signal("index", signal.SIGHUP)
     for name in place.services:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import configparser
-import re
-import shutil
 import time
 from collections.abc import Collection, Mapping, Sequence
 
 from orthweb import secrets
 from orthweb.errors import OrthwebError
-from orthweb.render import envoy_replicas
 from orthweb.render.endpoints import ArchiveProcess
 from orthweb.targets.base import Report
 from orthweb.targets.host import rolling
 from orthweb.targets.host.accounts import Accounts
 from orthweb.targets.host.deployment import Bundle, File
+from orthweb.targets.host.leaving import is_archive
 from orthweb.targets.host.readiness import process_ready
 from orthweb.targets.host.rendering import replicas
 from orthweb.targets.local import inspection
@@ -27,7 +25,6 @@ RETRY_SECONDS = 15.0
 ROLL_SECONDS = 5.0
 """The same while the index and all others run: there is nothing to wait for then."""
 
-_NAME = re.compile(r"(archive|reader)(-[0-9]+)?")
 _PROGRAM = "program:"
 
 
@@ -47,7 +44,7 @@ def only_replicas(old: str, new: str) -> bool:
     differing = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
     return bool(before) and all(
         name.startswith(_PROGRAM)
-        and _NAME.fullmatch(name.removeprefix(_PROGRAM)) is not None
+        and is_archive(name.removeprefix(_PROGRAM))
         and (name not in before or name not in after)
         for name in differing
     )
@@ -55,24 +52,7 @@ def only_replicas(old: str, new: str) -> bool:
 
 def leaving(place: Place) -> list[str]:
     """Name the Orthanc processes that run and are no longer part of the site."""
-    return [name for name in place.supervisor.services() if _NAME.fullmatch(name) and name not in place.services]
-
-
-def retire(place: Place, layout: Layout, users: Accounts, report: Report) -> None:
-    """Let processes that are no longer part of the site finish what they are at, before they are ended."""
-    folder = place.state.edge / "eds"
-    old = {path.name: path.read_text() for path in folder.glob("*.json")}
-    draining, addresses = rolling.retired(old, envoy_replicas.eds_files(layout.endpoints))
-    for name, text in draining.items():
-        File(folder / name, text.encode(), "edge", "none").put(users.edge)
-    rolling.await_idle(place.run / "edge" / "admin.sock", addresses, report)
-
-
-def forget(place: Place) -> None:
-    """Delete the folders of processes that are no longer part of the site: there are passwords in them."""
-    for path in place.state.root.iterdir():
-        if _NAME.fullmatch(path.name) and path.name not in place.services:
-            shutil.rmtree(path)
+    return [name for name in place.supervisor.services() if is_archive(name) and name not in place.services]
 
 
 class _Judge:
