@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import stat
+from multiprocessing.queues import SimpleQueue
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
@@ -29,6 +32,28 @@ def test_journal_when_reopened_then_acknowledged_is_known(tmp_path: Path, instan
         journal.add(instance, 0)
     with Journal(path, "A@h:1") as journal:
         assert journal.acknowledged([instance]) == {instance}
+
+
+def test_journal_when_several_programs_make_it_at_once_then_none_is_refused(tmp_path: Path) -> None:
+    spawn = multiprocessing.get_context("fork")
+    for number in range(10):
+        barrier, said = spawn.Barrier(4), spawn.SimpleQueue()
+        programs = [spawn.Process(target=_open, args=(tmp_path / str(number), barrier, said)) for _ in range(4)]
+        for program in programs:
+            program.start()
+        assert [said.get() for _ in programs] == [""] * 4
+        for program in programs:
+            program.join()
+
+
+def _open(path: Path, barrier: Barrier, said: SimpleQueue[str]) -> None:
+    barrier.wait(30)
+    try:
+        Journal(path, "A@h:1").close()
+    except UsageError as error:
+        said.put(str(error))
+    else:
+        said.put("")
 
 
 def test_journal_when_other_destination_then_not_known(tmp_path: Path, instance: Instance) -> None:

@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 
 from orthweb.dicom.instance import Instance
 from orthweb.errors import UsageError
+
+_BUSY_SECONDS = 30.0
+"""How long another program may keep the file to itself."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS acknowledged (
@@ -52,14 +56,26 @@ class Journal:
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             path.touch(mode=0o600)
-            self._database = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
-            self._database.execute("PRAGMA journal_mode = WAL")
-            self._database.execute("PRAGMA synchronous = NORMAL")
-            self._database.execute(_SCHEMA)
+            self._database = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+            self._prepare()
         except (OSError, sqlite3.Error) as error:
             raise UsageError(
                 f"{path}: cannot be used as a journal: {error}", "name another file with --journal"
             ) from error
+
+    def _prepare(self) -> None:
+        # Two that make a new file at once: SQLite refuses the change to WAL at once instead of waiting for the other.
+        deadline = time.monotonic() + _BUSY_SECONDS
+        while True:
+            try:
+                self._database.execute("PRAGMA journal_mode = WAL")
+                break
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+            time.sleep(0.01)
+        self._database.execute("PRAGMA synchronous = NORMAL")
+        self._database.execute(_SCHEMA)
 
     def __enter__(self) -> Journal:
         """Give the journal itself."""
