@@ -15,6 +15,7 @@ from live.replicas import load, pids, queries
 from live.sites import LiveSite, live_site
 from orthweb.dicom.association import associate
 from orthweb.dicom.peer import Peer
+from orthweb.targets.base import quiet
 
 ORTHANCS = ("archive", "archive-2", "reader")
 
@@ -89,6 +90,19 @@ def test_up_while_an_association_is_open_then_it_finishes_before_its_writer_rest
     reading.join(10)
     after = pids(running)
     assert {name for name in after if after[name] != before[name]} == set(ORTHANCS)
+
+
+def test_up_when_an_archive_has_only_just_started_then_it_takes_up_the_change_too(running: LiveSite) -> None:
+    change(running, 64)
+    supervisor = running.target.place.supervisor
+    supervisor.stop("reader")
+    supervisor.start("reader")
+    before = pids(running)
+    running.target.up(quiet)
+    after = pids(running)
+    assert {name for name in after if after[name] != before[name]} == set(ORTHANCS)
+    change(running, 62)
+    running.orthweb("up")
 
 
 def test_up_with_another_number_of_readers_then_nobody_else_is_restarted(running: LiveSite) -> None:

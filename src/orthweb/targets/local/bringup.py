@@ -285,7 +285,7 @@ def apply(
         wanted |= dict.fromkeys(idle, "a new internal certificate")
     done += [PlanItem("restart", name, why) for name, why in wanted.items()]
     together = bool(wanted.keys() & {"index", "edge"})
-    rolled = [] if together else [name for name in wanted if states.get(name, {}).get("statename") == "RUNNING"]
+    rolled = [] if together else [name for name in wanted if supervision.is_up(states.get(name, {}))]
     if replicas.leaving(place):
         leaving.drain(place, layout.endpoints, place.run / "edge" / "admin.sock", users, report)
     if together:

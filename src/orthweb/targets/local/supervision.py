@@ -130,6 +130,16 @@ class Supervisor:
             self._call("shutdown")
 
 
+def is_up(info: Mapping[str, Any]) -> bool:
+    """Tell whether a service has a process: for its first second, supervisord calls it starting.
+
+    Parameters
+    ----------
+    info : what supervisord knows of it, empty when it does not know it.
+    """
+    return info.get("statename") in ("RUNNING", "STARTING")
+
+
 def launch(configuration: Path, log: Path) -> None:
     """Start supervisord in the background, with an environment that carries nothing of the caller's.
 
