@@ -45,7 +45,8 @@ def same_postgresql(engine: DockerEngine, folder: Path) -> Iterator[None]:
     if f" {here.postgresql_major}." in said:
         yield
         return
-    own = engine.docker("image", "inspect", "--format", "{{.Id}}", reference).strip()
+    own = "orthweb/index:own"  # BuildKit asks a registry for an image that is named by its id
+    engine.docker("tag", reference, own)
     shutil.copytree(here.postgresql.parent, folder / "postgresql", symlinks=True)
     shutil.copytree(f"/usr/share/postgresql/{here.postgresql_major}", folder / "share", symlinks=True)
     (folder / "libraries").mkdir()
@@ -60,6 +61,7 @@ def same_postgresql(engine: DockerEngine, folder: Path) -> Iterator[None]:
         yield
     finally:
         engine.docker("tag", own, reference)
+        engine.docker("rmi", "--no-prune", own)
 
 
 def refused(site: LiveSite, verb: str) -> str:
