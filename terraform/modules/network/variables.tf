@@ -29,12 +29,12 @@ variable "account_id" {
 }
 
 variable "partition" {
-  description = "AWS partition of the account: aws, aws-us-gov or aws-cn."
+  description = "AWS partition of the account: aws or aws-us-gov (service names differ in China's)."
   type        = string
 
   validation {
-    condition     = startswith(var.partition, "aws")
-    error_message = "partition must be aws, aws-us-gov or aws-cn."
+    condition     = contains(["aws", "aws-us-gov"], var.partition)
+    error_message = "partition must be aws or aws-us-gov."
   }
 }
 
@@ -53,8 +53,8 @@ variable "vpc_cidr" {
   type        = string
 
   validation {
-    condition     = can(cidrnetmask(var.vpc_cidr))
-    error_message = "vpc_cidr must be an IPv4 range such as 10.83.0.0/16."
+    condition     = can(cidrnetmask(var.vpc_cidr)) && try(cidrsubnet(var.vpc_cidr, 0, 0) == var.vpc_cidr, false)
+    error_message = "vpc_cidr must be an IPv4 range without host bits, such as 10.83.0.0/16."
   }
   validation {
     condition     = try(tonumber(split("/", var.vpc_cidr)[1]) >= 16 && tonumber(split("/", var.vpc_cidr)[1]) <= 22, false)

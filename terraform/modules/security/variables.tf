@@ -28,8 +28,8 @@ variable "https_cidr_blocks" {
   type        = list(string)
 
   validation {
-    condition     = alltrue([for block in var.https_cidr_blocks : can(cidrnetmask(block))])
-    error_message = "https_cidr_blocks must be IPv4 ranges such as 203.0.113.0/24."
+    condition     = alltrue([for block in var.https_cidr_blocks : can(cidrnetmask(block)) && try(cidrsubnet(block, 0, 0) == block, false)])
+    error_message = "https_cidr_blocks must be IPv4 ranges without host bits, such as 203.0.113.0/24."
   }
 }
 
@@ -38,8 +38,8 @@ variable "dicom_cidr_blocks" {
   type        = list(string)
 
   validation {
-    condition     = alltrue([for block in var.dicom_cidr_blocks : can(cidrnetmask(block))])
-    error_message = "dicom_cidr_blocks must be IPv4 ranges such as 203.0.113.0/24."
+    condition     = alltrue([for block in var.dicom_cidr_blocks : can(cidrnetmask(block)) && try(cidrsubnet(block, 0, 0) == block, false)])
+    error_message = "dicom_cidr_blocks must be IPv4 ranges without host bits, such as 203.0.113.0/24."
   }
 }
 
@@ -49,8 +49,8 @@ variable "cli_cidr_block" {
   default     = null
 
   validation {
-    condition     = var.cli_cidr_block == null || can(cidrnetmask(var.cli_cidr_block))
-    error_message = "cli_cidr_block must be an IPv4 range such as 203.0.113.7/32."
+    condition     = var.cli_cidr_block == null || (can(cidrnetmask(var.cli_cidr_block)) && try(cidrsubnet(var.cli_cidr_block, 0, 0) == var.cli_cidr_block, false))
+    error_message = "cli_cidr_block must be an IPv4 range without host bits, such as 203.0.113.7/32."
   }
   validation {
     condition     = try(tonumber(split("/", var.cli_cidr_block)[1]) >= 8, var.cli_cidr_block == null)
@@ -66,9 +66,13 @@ variable "modality_endpoints" {
   validation {
     condition = alltrue([
       for modality in var.modality_endpoints :
-      can(cidrnetmask(modality.cidr)) && modality.port >= 1 && modality.port <= 65535 && modality.port == floor(modality.port)
+      try(cidrsubnet(modality.cidr, 0, 0) == modality.cidr, false) && can(cidrnetmask(modality.cidr)) && modality.port >= 1 && modality.port <= 65535 && modality.port == floor(modality.port)
     ])
-    error_message = "modality_endpoints must each have an IPv4 range such as 192.0.2.10/32 and a TCP port."
+    error_message = "modality_endpoints must each have an IPv4 range without host bits, such as 192.0.2.10/32, and a TCP port."
+  }
+  validation {
+    condition     = alltrue([for modality in var.modality_endpoints : can(regex("^[A-Za-z0-9 ._-]{1,64}$", modality.name))])
+    error_message = "modality_endpoints must have names of letters, digits, spaces and ._- only."
   }
   validation {
     condition     = length(distinct(var.modality_endpoints[*].name)) == length(var.modality_endpoints)
@@ -97,4 +101,10 @@ variable "vpn" {
   description = "true makes the client VPN's security group and lets its clients reach HTTPS and DICOM TLS."
   type        = bool
   default     = false
+}
+
+variable "http_mirrors" {
+  description = "false closes TCP 80 to the outside, for hosts whose apt fetches over https:// only."
+  type        = bool
+  default     = true
 }
