@@ -9,8 +9,13 @@ variable "name" {
 }
 
 variable "partition" {
-  description = "AWS partition of the account: aws, aws-us-gov or aws-cn."
+  description = "AWS partition of the account: aws or aws-us-gov (service names differ in China's)."
   type        = string
+
+  validation {
+    condition     = contains(["aws", "aws-us-gov"], var.partition)
+    error_message = "partition must be aws or aws-us-gov."
+  }
 }
 
 variable "production" {

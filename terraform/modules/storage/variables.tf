@@ -29,12 +29,12 @@ variable "account_id" {
 }
 
 variable "partition" {
-  description = "AWS partition of the account: aws, aws-us-gov or aws-cn."
+  description = "AWS partition of the account: aws or aws-us-gov (service names differ in China's)."
   type        = string
 
   validation {
-    condition     = startswith(var.partition, "aws")
-    error_message = "partition must be aws, aws-us-gov or aws-cn."
+    condition     = contains(["aws", "aws-us-gov"], var.partition)
+    error_message = "partition must be aws or aws-us-gov."
   }
 }
 
