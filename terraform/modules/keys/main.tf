@@ -23,6 +23,17 @@ locals {
     "aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling",
   ])
 
+  # What AWS documents for services that encrypt with a customer's key, without its wildcards.
+  use_key = [
+    "kms:Decrypt",
+    "kms:DescribeKey",
+    "kms:Encrypt",
+    "kms:GenerateDataKey",
+    "kms:GenerateDataKeyWithoutPlaintext",
+    "kms:ReEncryptFrom",
+    "kms:ReEncryptTo",
+  ]
+
   # What a key encrypted is lost with it: a production site's keys can be called back as long as AWS allows.
   deletion_window_in_days = var.production ? 30 : 7
 }
@@ -50,7 +61,7 @@ data "aws_iam_policy_document" "data" {
 
     content {
       sid       = "AutoScalingStartsHosts"
-      actions   = ["kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKeyWithoutPlaintext", "kms:ReEncryptFrom", "kms:ReEncryptTo"]
+      actions   = local.use_key
       resources = ["*"]
 
       principals {
@@ -132,7 +143,7 @@ data "aws_iam_policy_document" "logs" {
 
   statement {
     sid       = "LogGroupsOfTheSite"
-    actions   = ["kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey", "kms:ReEncryptFrom", "kms:ReEncryptTo"]
+    actions   = local.use_key
     resources = ["*"]
 
     principals {
@@ -151,7 +162,7 @@ data "aws_iam_policy_document" "logs" {
 
   statement {
     sid       = "AlarmsToEncryptedTopic"
-    actions   = ["kms:Decrypt", "kms:GenerateDataKey"]
+    actions   = ["kms:Decrypt", "kms:GenerateDataKey", "kms:GenerateDataKeyWithoutPlaintext"]
     resources = ["*"]
 
     principals {
@@ -167,7 +178,7 @@ data "aws_iam_policy_document" "logs" {
 
   statement {
     sid       = "TrailOfTheSite"
-    actions   = ["kms:DescribeKey", "kms:GenerateDataKey"]
+    actions   = ["kms:DescribeKey", "kms:GenerateDataKey", "kms:GenerateDataKeyWithoutPlaintext"]
     resources = ["*"]
 
     principals {
