@@ -90,7 +90,13 @@ class Estimate:
             "course": [{"months": months, "total": round(usd, 2)} for months, usd in self.course],
             "services": {name: round(usd, 2) for name, usd in self.services},
             "lines": [
-                {**asdict(line), "quantity": round(line.quantity, 3), "usd": round(line.usd, 2)} for line in self.lines
+                {
+                    **asdict(line),
+                    "quantity": round(line.quantity, 3),
+                    "usd": round(line.usd, 2),
+                    "addresses": list(line.addresses),
+                }
+                for line in self.lines
             ],
             "volumes": asdict(self.volumes),
             "prices": {"oldest": self.oldest, "newest": self.newest},
@@ -179,8 +185,8 @@ def _gaps(plan: Plan, volumes: Volumes) -> list[str]:
         used = database_gib(plan, replace(volumes, months=round(volumes.retention_years * 12)))
         if limit and used > limit:
             gaps.append(
-                f"the database will need {used:,.0f} GiB at the end of the retention, and grows to {limit:,.0f} GiB only: "
-                "raise aws.database.max_storage in time"
+                f"the database will need {used:,.0f} GiB at the end of the retention, and grows to {limit:,.0f} GiB "
+                "only: raise aws.database.max_storage in time"
             )
     if plan.of("aws_s3_bucket_replication_configuration"):
         gaps.append("replication: storage and transfer on the other side are not in it")
@@ -196,9 +202,10 @@ def _assumptions(volumes: Volumes) -> tuple[str, ...]:
         f"each study leaves AWS {volumes.retrievals:g} times over the Internet; nothing is deducted for Direct Connect",
         f"the site is {volumes.months} months old and everything since has been kept",
         f"on demand, {HOURS} hours a month: no savings plan, no reservation, no free tier, no tax, no support plan",
-        f"an instance is {OBJECTS} objects and {INDEX_BYTES // 1024} KiB of index; {REOPENED:.0%} of old studies are opened in a "
-        "month; overwritten and deleted versions in the bucket are few",
-        f"a host writes {LOGS_GIB:g} GiB of logs a month and {LOG_BYTES} bytes an instance; takes {OPERATIONS_GIB:g} GiB from AWS and "
-        f"Debian; an image repository holds {IMAGES_GIB:g} GiB; {BACKUP_CHANGE:.0%} of the index changes a day",
+        f"an instance is {OBJECTS} objects and {INDEX_BYTES // 1024} KiB of index; {REOPENED:.0%} of old studies are "
+        "opened in a month; overwritten and deleted versions in the bucket are few",
+        f"a host writes {LOGS_GIB:g} GiB of logs a month and {LOG_BYTES} bytes an instance, and takes "
+        f"{OPERATIONS_GIB:g} GiB from AWS and Debian; an image repository holds {IMAGES_GIB:g} GiB; "
+        f"{BACKUP_CHANGE:.0%} of the index changes a day",
         "t instances stay within their CPU credits",
     )

@@ -44,15 +44,15 @@ class Plan:
         return max(1, len(names - {None}))
 
 
-def parse(document: Mapping[str, Any]) -> Plan:
+def parse(document: object) -> Plan:
     """Take from a plan's, or a state's, JSON what is needed here.
 
     Raises
     ------
     UsageError : the document is neither.
     """
-    after = document.get("planned_values") or document.get("values")
-    if not isinstance(after, Mapping) or "root_module" not in after:
+    after = (document.get("planned_values") or document.get("values")) if isinstance(document, Mapping) else None
+    if not isinstance(document, Mapping) or not isinstance(after, Mapping) or "root_module" not in after:
         raise UsageError("not a Terraform plan: it has no planned_values", "make one: terraform show -json PLANFILE")
     resources = tuple(_resources(after["root_module"]))
     return Plan(resources, _region(document, resources))
