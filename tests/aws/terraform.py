@@ -37,6 +37,8 @@ class Terraform:
     seconds: dict[str, float] = field(default_factory=dict)
     output: list[str] = field(default_factory=list)
     """What each command has written, standard error included."""
+    _running: subprocess.Popen[str] | None = None
+    _stopped: bool = False
 
     @classmethod
     def of(cls, source: Path, folder: Path, environment: Mapping[str, str], program: Path | None = None) -> Terraform:
@@ -61,49 +63,67 @@ class Terraform:
     def plan(self, name: str, *options: str) -> dict[str, Any]:
         """Write a plan to `name`.tfplan and give it as JSON (developer.hashicorp.com: internals/json-format)."""
         self.run(f"plan {name}", "plan", "-input=false", "-no-color", f"-out={name}.tfplan", *options)
-        return self.show(f"{name}.tfplan")
-
-    def show(self, path: str = "") -> dict[str, Any]:
-        """Give a plan, or else the state, as JSON."""
-        shown: dict[str, Any] = json.loads(self.run("show", "show", "-json", "-no-color", *([path] if path else [])))
+        shown: dict[str, Any] = json.loads(self.run(f"show {name}", "show", "-json", "-no-color", f"{name}.tfplan"))
         return shown
 
-    def apply(self, name: str) -> None:
-        """Carry out a plan."""
-        self.run(f"apply {name}", "apply", "-input=false", "-json", f"{name}.tfplan")
+    def changes(self, name: str, *options: str) -> dict[str, str]:
+        """Write a plan to `name`.tfplan and tell what it does: address to create, update, replace or delete.
+
+        This is half the work of `plan`: a start of Terraform and its provider less. A changed output counts too
+        (``output.NAME``), as it does for ``terraform plan -detailed-exitcode``.
+        """
+        told = self.run(f"plan {name}", "plan", "-input=false", "-json", f"-out={name}.tfplan", *options)
+        found: dict[str, str] = {}
+        for line in map(json.loads, told.splitlines()):
+            if line["type"] == "planned_change":
+                found[line["change"]["resource"]["addr"]] = line["change"]["action"]
+            elif line["type"] == "outputs":
+                found.update({f"output.{output}": said.get("action", "") for output, said in line["outputs"].items()})
+        return {address: action for address, action in found.items() if action not in ("noop", "read", "")}
+
+    def apply(self, name: str, *options: str) -> None:
+        """Carry out a plan. (Ephemeral variables are in no plan: they are given here once more.)"""
+        self.run(f"apply {name}", "apply", "-input=false", "-json", *options, f"{name}.tfplan")
 
     def destroy(self, *options: str) -> None:
         """Remove everything."""
         self.run("destroy", "destroy", "-auto-approve", "-input=false", "-json", *options)
 
-    def outputs(self) -> dict[str, Any]:
-        """Give the outputs' values."""
-        found = json.loads(self.run("output", "output", "-json", "-no-color"))
-        return {name: output["value"] for name, output in found.items()}
+    def state(self) -> dict[str, Any]:
+        """Give the state as it lies on the disk, with every sensitive value in it."""
+        found: dict[str, Any] = json.loads((self.folder / "terraform.tfstate").read_text())
+        return found
 
     def run(self, step: str, *arguments: str) -> str:
         """Run a command; give its standard output, and keep its time as that of `step`."""
         started = time.monotonic()
-        done = subprocess.run(
+        if self._stopped:
+            raise TerraformError(f"terraform {arguments[0]}: stopped")
+        self._running = subprocess.Popen(
             [self.program, *arguments],
             cwd=self.folder,
             env={"PATH": os.environ.get("PATH", os.defpath), "HOME": str(self.folder), **self.environment},
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=DEADLINE,
-            check=False,
         )
+        out, errors = self._running.communicate(timeout=DEADLINE)
         self.seconds[step] = time.monotonic() - started
-        self.output.append(done.stdout + done.stderr)
-        if done.returncode:
-            raise TerraformError(f"terraform {arguments[0]} failed ({done.returncode}):\n{_complaint(done)}")
-        return done.stdout
+        self.output.append(out + errors)
+        if self._running.returncode:
+            raise TerraformError(f"terraform {arguments[0]} failed:\n{_complaint(out) or errors or out}")
+        return out
+
+    def stop(self) -> None:
+        """End the command that runs, without its leave; none starts any more."""
+        self._stopped = True
+        if self._running is not None and self._running.poll() is None:
+            self._running.kill()
 
 
-def _complaint(done: subprocess.CompletedProcess[str]) -> str:
-    """Pick the errors out of an output of JSON lines, or give the text."""
-    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+def _complaint(output: str) -> str:
+    """Pick the errors out of an output of JSON lines."""
+    lines = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
     errors = [line for line in lines if line.get("@level") == "error"]
-    told = [f"{line['@message']}\n{line.get('diagnostic', {}).get('detail', '')}" for line in errors]
-    return "\n".join(told) or (done.stderr or done.stdout)
+    return "\n".join(f"{line['@message']}\n{line.get('diagnostic', {}).get('detail', '')}" for line in errors)

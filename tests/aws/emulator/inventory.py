@@ -107,7 +107,7 @@ def _own(service: str, operation: str, items: str, name: str, **arguments: Any) 
     every = _all(service, operation, items, name, **arguments)
 
     def names(client: Client) -> Names:
-        return (each for each in every(client) if not each.startswith(("default", "aws-", "AWSServiceRole")))
+        return (each for each in every(client) if not each.startswith(("default", "/aws/", "AWSServiceRole")))
 
     return names
 
@@ -160,7 +160,7 @@ LISTED: dict[str, Callable[[Client], Names]] = {
     "aws_security_group": _all("ec2", "describe_security_groups", "SecurityGroups", "GroupId"),
     "aws_sns_topic": _all("sns", "list_topics", "Topics", "TopicArn"),
     "aws_sns_topic_subscription": _all("sns", "list_subscriptions", "Subscriptions", "SubscriptionArn"),
-    "aws_ssm_parameter": _all("ssm", "describe_parameters", "Parameters", "Name"),
+    "aws_ssm_parameter": _own("ssm", "describe_parameters", "Parameters", "Name"),
     "aws_subnet": _all("ec2", "describe_subnets", "Subnets", "SubnetId"),
     "aws_vpc": _all("ec2", "describe_vpcs", "Vpcs", "VpcId"),
     "aws_vpc_endpoint": _all("ec2", "describe_vpc_endpoints", "VpcEndpoints", "VpcEndpointId"),
