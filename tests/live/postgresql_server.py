@@ -1,4 +1,4 @@
-"""A PostgreSQL of somebody else's, as a hospital or RDS has one: TLS of its own CA, a master user who is no superuser."""
+"""A PostgreSQL of somebody else's, as a hospital or RDS has one: TLS of its own CA, a master who is no superuser."""
 
 from __future__ import annotations
 
@@ -114,12 +114,12 @@ class PostgresqlServer:
 
     def make_master(self) -> None:
         """Make the user that RDS gives: it makes users and databases, and is no superuser."""
-        self.as_owner(f"CREATE ROLE {MASTER} LOGIN CREATEDB CREATEROLE PASSWORD '{self.master_password}'")  # type: ignore[arg-type]
+        self.as_owner(f"CREATE ROLE {MASTER} LOGIN CREATEDB CREATEROLE PASSWORD '{self.master_password}'")
 
     def make_archive_user(self, password: str, user: str = "orthanc", database: str = "orthanc") -> None:
         """Make what a person makes for an archive: a user, and a database of its own."""
-        self.as_owner(f"CREATE ROLE {user} LOGIN PASSWORD '{password}'")  # type: ignore[arg-type]
-        self.as_owner(f"CREATE DATABASE {database} OWNER {user}")  # type: ignore[arg-type]
+        self.as_owner(f"CREATE ROLE {user} LOGIN PASSWORD '{password}'")
+        self.as_owner(f"CREATE DATABASE {database} OWNER {user}")
 
     @staticmethod
     def _program(name: str) -> str:

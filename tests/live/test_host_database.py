@@ -112,12 +112,12 @@ def test_user_whose_secret_was_changed_by_hand_gets_that_password(made: Server, 
 def test_password_never_reaches_the_server_in_the_clear(
     running: PostgresqlServer, server: Server, master: Login
 ) -> None:
-    running.as_owner(f"ALTER ROLE {MASTER} SET log_statement = 'all'")  # type: ignore[arg-type]
+    running.as_owner(f"ALTER ROLE {MASTER} SET log_statement = 'all'")
     try:
         database.ensure_database(server, master)
         database.ensure_user(server, master, FIRST)
     finally:
-        running.as_owner(f"ALTER ROLE {MASTER} RESET log_statement")  # type: ignore[arg-type]
+        running.as_owner(f"ALTER ROLE {MASTER} RESET log_statement")
     assert "ALTER ROLE" in running.log
     assert FIRST.password not in running.log
 
@@ -171,7 +171,7 @@ def test_rotation_gives_user_and_secret_the_same_new_password(made: Server, mast
     assert database.signs_in(made, new)
 
 
-class Killed(Exception):
+class KilledError(Exception):
     """The host died here."""
 
 
@@ -191,11 +191,11 @@ def test_rotation_that_was_killed_is_finished_by_the_next(
             real(*words)
         if step == "put":
             real(*words)  # killed between the steps create and set
-        raise Killed
+        raise KilledError
 
     with monkeypatch.context() as broken:
         broken.setattr(place, name, die)
-        with pytest.raises(Killed):
+        with pytest.raises(KilledError):
             rotation.rotate(store, made, lambda: master, lambda _line: None)
     current, pending = store.read(vault.INDEX), store.read(vault.INDEX, "AWSPENDING")
     assert current is not None
@@ -244,8 +244,7 @@ def test_two_hosts_at_once_make_one_user(made: Server, master: Login, running: P
 
 
 def test_rotation_of_an_empty_secret_says_so(made: Server, master: Login, store: Vault) -> None:
+    client = boto3.client("secretsmanager", region_name="eu-central-1")
+    client.delete_secret(SecretId="orthweb/pacs/index", ForceDeleteWithoutRecovery=True)
     with pytest.raises(OrthwebError, match="empty"):
-        boto3.client("secretsmanager", region_name="eu-central-1").delete_secret(
-            SecretId="orthweb/pacs/index", ForceDeleteWithoutRecovery=True
-        )
         rotation.rotate(store, made, lambda: master, lambda _line: None)

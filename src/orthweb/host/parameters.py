@@ -1,15 +1,24 @@
-"""What the site is, from Systems Manager's parameters: its file, the files that this names, the images, the deployment."""
+"""What the site is, from Systems Manager: its file, the files that this names, the images, the deployment."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from orthweb.errors import OrthwebError
 from orthweb.host.account import AwsAccount, told
+
+
+@dataclass(frozen=True)
+class Ports:
+    """TCP ports of the hosts: HTTPS, DICOM TLS, and the load balancer's question whether a host is well (HTTPS)."""
+
+    https: int = 443
+    dicom: int = 11112
+    health: int = 8444
 
 
 @dataclass(frozen=True)
@@ -21,9 +30,10 @@ class Deployment:
     region : AWS region.
     topology : ``single`` or ``ha``.
     public_name : the name under which the site is reached, when its file names none.
+    store : ``s3`` or ``database``.
     bucket : of the images; empty when they are in the database.
-    kms_key : ARN of the key that the bucket's objects are encrypted with.
-    database : identifier of the RDS instance.
+    kms_key_arn : the key that the bucket's objects are encrypted with.
+    database_identifier : name of the RDS instance.
     log_group : of the containers' logs in CloudWatch; empty for the engine's own.
     autoscaling_group, lifecycle_hook : of the group that this host is in; empty when it is in none.
     rotation_days : after so many days the password of the index is changed; 0 for never.
@@ -33,14 +43,16 @@ class Deployment:
     region: str = ""
     topology: str = "single"
     public_name: str = ""
+    store: str = "s3"
     bucket: str = ""
-    kms_key: str = ""
-    database: str = ""
+    kms_key_arn: str = ""
+    database_identifier: str = ""
     log_group: str = ""
     autoscaling_group: str = ""
     lifecycle_hook: str = ""
     rotation_days: int = 30
     rds_ca: str = ""
+    ports: Ports = Ports()
 
     @property
     def highly_available(self) -> bool:
@@ -73,7 +85,7 @@ class Parameters:
     @property
     def digest(self) -> str:
         """A name made from all that a host has to apply; what other hosts report is no part of it."""
-        parts = [self.site, dict(self.files), dict(self.images), [getattr(self.deployment, name) for name in _KEYS]]
+        parts = [self.site, dict(self.files), dict(self.images), asdict(self.deployment)]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -91,9 +103,6 @@ class HostReport:
     at: str
     message: str = ""
     applied: str = ""
-
-
-_KEYS = tuple(each.name for each in fields(Deployment))
 
 
 def read(account: AwsAccount) -> Parameters:
@@ -124,21 +133,26 @@ def parse(found: Mapping[str, str], prefix: str) -> Parameters:
     if missing:
         raise OrthwebError(f"{prefix}/{missing[0]}: there is no such parameter", "terraform apply makes it")
     images, deployment = (_json(f"{prefix}/{name}", found[name]) for name in ("images", "deployment"))
-    given = {name: deployment[name] for name in _KEYS if deployment.get(name) is not None}
-    try:
-        made = Deployment(
-            **{name: int(value) if name == "rotation_days" else str(value) for name, value in given.items()}
-        )
-    except ValueError as error:
-        raise OrthwebError(f"{prefix}/deployment: rotation_days should be a number of days") from error
     return Parameters(
         # A parameter cannot be empty: a space, or a comment, stands for a site file with all defaults.
         site="" if not found.get("site", "").strip() else found["site"],
         files=_below(found, "files/"),
         images={str(role): str(reference) for role, reference in images.items()},
-        deployment=made,
+        deployment=_deployment(deployment, f"{prefix}/deployment"),
         others={name: _report(text) for name, text in _below(found, "hosts/").items()},
     )
+
+
+def _deployment(found: Mapping[str, Any], name: str) -> Deployment:
+    texts = {each.name for each in fields(Deployment) if each.type == "str" and each.name != "log_group"}
+    given: dict[str, Any] = {key: str(found[key]) for key in texts if found.get(key) is not None}
+    try:
+        ports = Ports(**{key: int(number) for key, number in (found.get("ports") or {}).items()})
+        days = int(found.get("rotation_days", Deployment.rotation_days))
+        group = str((found.get("log_groups") or {}).get("containers", ""))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise OrthwebError(f"{name}: ports, rotation_days or log_groups are wrong", "terraform apply") from error
+    return replace(Deployment(rotation_days=days, ports=ports), log_group=group, **given)
 
 
 def _below(found: Mapping[str, str], start: str) -> dict[str, str]:
