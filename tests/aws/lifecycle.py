@@ -32,6 +32,7 @@ class Plot:
     variables : what the deployment is made with.
     changes : what is changed while it runs.
     secrets : ephemeral variables; they are given in a file outside the configuration's folder, as orthweb does.
+    environment : more variables of the environment.
     prepare : makes in the account what a person has there beforehand, and gives further variables.
     """
 
@@ -39,6 +40,7 @@ class Plot:
     variables: Json
     changes: Json = field(default_factory=dict)
     secrets: Json = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
     region: str = REGION
     prepare: Prepare = field(default=lambda _: {})
 
@@ -103,7 +105,7 @@ class Lifecycle:
 
     def _steps(self, aws: Emulator) -> Any:
         plot, terraform = self.plot, self.terraform
-        terraform.environment = {**terraform.environment, **aws.environment(plot.region)}
+        terraform.environment = {**terraform.environment, **aws.environment(plot.region), **plot.environment}
         prepared = plot.prepare(aws)
         before = aws.resources(plot.region)
         terraform.init()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets as tokens
 from datetime import UTC, datetime
 
@@ -36,7 +37,8 @@ def canaries() -> Json:
 
 def stranger() -> Plot:
     """Give what somebody gets who sets the two variables that have no default, and nothing else."""
-    return Plot("stranger", {})
+    asked = {"TF_VAR_https_cidr_blocks": [CLINIC], "TF_VAR_dicom_cidr_blocks": [SCANNERS]}
+    return Plot("stranger", {}, environment={name: json.dumps(ranges) for name, ranges in asked.items()})
 
 
 def single() -> Plot:
@@ -50,6 +52,7 @@ def single() -> Plot:
             "cli_cidr_block": OFFICE,
             "pubkey_data": PUBLIC_KEY,
             "image_tag": "1.0.0",
+            "given_secrets": ["admin", "certificate"],
         },
         {"instance_type": "t3.xlarge", "image_tag": "1.1.0", "https_cidr_blocks": [CLINIC, BRANCH]},
         secrets=canaries(),
@@ -93,6 +96,7 @@ def beforehand(aws: Emulator) -> Json:
     return {
         "hosted_zone_id": zone["HostedZone"]["Id"].removeprefix("/hostedzone/"),
         "replica_bucket_arn": f"arn:aws:s3:::{REPLICA}",
+        "replica_key_arn": aws.client("kms", REGION).create_key()["KeyMetadata"]["Arn"],
     }
 
 
