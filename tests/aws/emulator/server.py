@@ -66,7 +66,8 @@ class Recorder:
                 answer = f"<Error><Code>{error}</Code><Message>the emulator lacks this</Message></Error>".encode()
                 headers = [("Content-Type", "text/xml"), ("Content-Length", str(len(answer)))]
         name = operation(request)
-        self._record(request, name, status, error, time.monotonic() - started)
+        terraform = "Terraform/" in str(environ.get("HTTP_USER_AGENT", ""))
+        self._record(request, name, status, error, time.monotonic() - started, terraform)
         if status == 501:
             sys.stderr.write(f"no answer: {request.service}:{name} {request.method} {path}\n")
         start_response(f"{status} {_phrase(status)}", headers)
@@ -85,10 +86,11 @@ class Recorder:
             return 500, [], b""
         return got[0], got[1], answer
 
-    def _record(self, request: Request, name: str, status: int, error: str, seconds: float) -> None:
+    def _record(self, request: Request, name: str, status: int, error: str, seconds: float, terraform: bool) -> None:
         line = {"service": request.service, "operation": name, "region": request.region, "status": status}
+        how = {"error": error, "seconds": round(seconds, 3), "terraform": terraform}
         with self._lock:
-            self._calls.write(json.dumps({**line, "error": error, "seconds": round(seconds, 3)}) + "\n")
+            self._calls.write(json.dumps({**line, **how}) + "\n")
 
 
 def _small(environ: Environ) -> bool:
