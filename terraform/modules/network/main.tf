@@ -255,10 +255,14 @@ resource "aws_vpc_endpoint" "s3" {
   tags = { Name = "${var.name}-s3" }
 }
 
+# Who may call through an endpoint; what they may do there is for their own policies. Credentials of another account, which
+# would carry data out, are refused.
 data "aws_iam_policy_document" "interface" {
+  for_each = toset(local.endpoint_services)
+
   statement {
     sid       = "OwnAccount"
-    actions   = ["*"]
+    actions   = ["${split(".", each.key)[0]}:*"]
     resources = ["*"]
 
     principals {
@@ -280,7 +284,7 @@ resource "aws_vpc_endpoint" "interface" {
   service_name        = "com.amazonaws.${var.region}.${each.key}"
   vpc_endpoint_type   = "Interface"
   private_dns_enabled = true
-  policy              = data.aws_iam_policy_document.interface.json
+  policy              = data.aws_iam_policy_document.interface[each.key].json
   security_group_ids  = [var.endpoints_security_group_id]
 
   # An endpoint costs by the hour in each of its zones: one zone where one host is.
