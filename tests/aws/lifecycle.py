@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from aws.emulator import REGION, Emulator, emulator
 from aws.terraform import Terraform
 
@@ -78,6 +80,8 @@ class Lifecycle:
         """Wait for a step and give what came of it."""
         if step not in STEPS:
             raise AttributeError(step)
+        if (error := self._results[step].exception()) is not None:
+            pytest.fail(str(error), pytrace=False)
         return self._results[step].result()
 
     @property
