@@ -39,5 +39,6 @@ resource "aws_ssm_parameter" "this" {
   description = "Read by the hosts of the Orthweb site ${var.name}"
   type        = "String"
   tier        = "Intelligent-Tiering"
-  value       = each.value
+  # Shown in the plan: whoever applies it should see what the hosts will read.
+  insecure_value = each.value
 }
