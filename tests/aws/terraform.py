@@ -19,6 +19,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+SOURCE = Path(__file__).parents[2] / "terraform"
+"""The configuration that the tests are about."""
+
 NOT_COPIED = shutil.ignore_patterns(".terraform", "*.tfstate*", "*.tfvars*", "tests", ".terraform.tfstate.lock.info")
 DEADLINE = 900.0
 

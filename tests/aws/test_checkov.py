@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from aws.conftest import SOURCE
-from conftest import leave_out
+from aws.terraform import SOURCE
 
 OWN = SOURCE.parent / ".checkov-venv/bin/checkov"
 """Where ``scripts/venv checkov`` puts it: its libraries are older than those of orthweb."""
@@ -22,10 +21,10 @@ SHORTEST_REASON = 3
 
 
 @pytest.fixture(scope="module")
-def judged() -> dict[str, Any]:
+def judged(left_out: Callable[[str], None]) -> dict[str, Any]:
     """Give checkov's report on the root module, and through it on all that it is made of."""
     if not OWN.exists():
-        leave_out("no checkov (scripts/venv checkov installs it)")
+        left_out("no checkov (scripts/venv checkov installs it)")
     done = subprocess.run(
         [OWN, "--directory", SOURCE, "--framework", "terraform", "--skip-download", "--quiet", "--output", "json"],
         capture_output=True,

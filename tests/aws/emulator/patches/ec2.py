@@ -1,4 +1,4 @@
-"""Amazon EC2: Debian's images, what moto forgets of rules, launch templates and flow logs, and what it leaves behind."""
+"""Amazon EC2: Debian's images; what moto forgets of rules, templates and flow logs; what it leaves behind."""
 
 from __future__ import annotations
 
