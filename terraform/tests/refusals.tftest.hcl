@@ -132,11 +132,3 @@ run "everyone_is_a_warning" {
 
   expect_failures = [check.https_from_everywhere, check.dicom_from_everywhere]
 }
-
-run "a_graphics_instance_is_no_arm" {
-  command = plan
-
-  variables {
-    instance_type = "g6.xlarge"
-  }
-}
