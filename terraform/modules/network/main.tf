@@ -237,10 +237,15 @@ data "aws_iam_policy_document" "s3" {
       "arn:${var.partition}:s3:::amazon-ssm-${var.region}/*",
     ]
 
-    # The agent's package is public and fetched without a signature.
+    # The agent's package is public and fetched without a signature: there is no account to ask for.
     principals {
       type        = "AWS"
       identifiers = ["*"]
+    }
+    condition {
+      test     = "Bool"
+      variable = "aws:SecureTransport"
+      values   = ["true"]
     }
   }
 }
