@@ -36,7 +36,7 @@ test: ## Install what is missing, then lint, types and all tests
 	@scripts/packages test
 	@scripts/venv dev
 	@$(MAKE) lint
-	@$(BIN)/pytest tests
+	@$(BIN)/pytest tests --durations=30 --durations-min=10
 
 check: ## The fast tier: lint, types, unit and render tests (under a minute)
 	@scripts/venv dev
