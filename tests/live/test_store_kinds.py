@@ -11,10 +11,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from live.counting import Sample, samples
+from live.counting import Sample, eventually, samples
 from live.s3_server import S3Server, s3_server
 from live.sites import LiveSite, live_site
 from orthweb.checks.subject import dataset_bytes
+from orthweb.dicom.send import ATTEMPTS
 from orthweb.verification import client_context
 
 pytestmark = pytest.mark.live
@@ -79,7 +80,7 @@ def test_object_when_its_instance_was_acknowledged_then_the_same_file_under_the_
     key = f"pacs/images/{told['Uuid']}.dcm"
     assert hashlib.sha256(server.read(key)).digest() == hashlib.sha256(content).digest()
     assert dataset_bytes(content) == dataset_bytes(sample.content)
-    assert {name.partition(".")[2] for name in server.keys("pacs/images/")} <= {"dcm", "dcm.head", "json", "unk"}
+    assert {name.partition(".")[2] for name in server.images("pacs/images/")} <= {"dcm", "dcm.head", "json", "unk"}
 
 
 def test_object_when_encryption_and_class_are_asked_for_then_the_server_sees_both(
@@ -157,6 +158,48 @@ def test_stow_when_the_bucket_fails_under_way_then_an_error_and_not_an_empty_suc
             taken = client.post("/dicom-web/studies", content=part, headers=headers)
         assert "00081199" in taken.text
         assert client.get(f"/instances/{sample.archive_id}").status_code == 200
+
+
+def test_upload_and_stow_when_the_bucket_takes_nothing_then_503_with_the_time_of_the_next_try(
+    in_bucket: LiveSite, server: S3Server, tmp_path: Path
+) -> None:
+    [sample] = samples(tmp_path / "one", 1, seed="kind-gate")
+    part = b"--b\r\nContent-Type: application/dicom\r\n\r\n" + sample.content + b"\r\n--b--\r\n"
+    kind = {"content-type": 'multipart/related; type="application/dicom"; boundary=b'}
+    study = "/dicom-web/studies/1.2.3"
+    with https(in_bucket) as client, server.fault(status=403, code="AccessDenied", methods={"PUT"}):
+        closed(client, sample)
+        refused = [
+            client.post("/instances", content=sample.content),
+            *(client.post(path, content=part, headers=kind) for path in ("/dicom-web/studies", study, f"{study}/")),
+        ]
+        other = client.post("/instances", content=sample.content, headers={"sec-fetch-site": "cross-site"})
+    assert [answer.status_code for answer in refused] == [503] * 4
+    for answer in refused:
+        assert int(answer.headers["retry-after"]) > 0
+        assert answer.headers["content-type"] == "text/plain"
+        assert answer.text == "The archive takes no instances now. Try again later.\n"
+    assert (other.status_code, "retry-after" in other.headers) == (403, False), "never to be tried again"
+
+
+def closed(client: httpx.Client, sample: Sample) -> None:
+    """Wait until the archive knows that the bucket takes nothing: for a second it believes what it knew before."""
+    eventually(lambda: client.post("/instances", content=sample.content).status_code == 503, 10, "never refused")
+
+
+def test_dicom_send_via_stow_when_the_bucket_takes_nothing_for_a_while_then_all_arrive_and_none_is_given_up(
+    in_bucket: LiveSite, server: S3Server, tmp_path: Path
+) -> None:
+    made = samples(tmp_path / "some", 5, seed="kind-stow-again")
+    with https(in_bucket) as client, server.fault(status=403, code="AccessDenied", methods={"PUT"}) as fault:
+        closed(client, made[0])
+        process = in_bucket.start("dicom", "send", "--via", "stow", "--json", str(tmp_path / "some"))
+        before = fault.hits
+        eventually(lambda: fault.hits > before + 1, 30, "nothing is tried again")
+    output, _ = process.communicate(timeout=60)
+    said = json.loads(output)
+    assert (process.returncode, said["sent"], said["refused"], said["problem"]) == (0, len(made), {}, None)
+    assert said["retries"] >= ATTEMPTS
 
 
 def test_up_when_the_kind_of_store_was_changed_then_refused_with_the_way_to_move(in_bucket: LiveSite) -> None:
