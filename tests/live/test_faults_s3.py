@@ -91,6 +91,7 @@ def test_long_fault_during_a_send_then_the_rest_is_refused_and_what_was_acknowle
     assert send.lost_associations == 0
     assert not _uploads(orthanc, slices[-1])
     assert f"the server answers {status} {code}" in orthanc.said()
+    assert ", in create" not in orthanc.said(), "a refusal is said in words, not by our functions' names"
     fault.__exit__(None, None, None)
     found = _kept(orthanc, slices, send.acknowledged)
     assert found.unacknowledged_found == 0
