@@ -6,7 +6,6 @@ import os
 from datetime import UTC, datetime
 from typing import Literal
 
-from orthweb.access import SiteAccess
 from orthweb.capabilities.build import dotted_version
 from orthweb.checks.facts import HostFacts, IndexFacts, InternalPort, PublishedPort, ServiceFacts, store_facts
 from orthweb.errors import NotRunningError, UsageError
@@ -19,16 +18,6 @@ from orthweb.targets.docker.place import Layout, Place, accounts, fitted
 from orthweb.targets.host import reaching
 from orthweb.targets.host.readiness import ready
 from orthweb.targets.local import supervision
-
-
-def access(place: Place) -> SiteAccess:
-    """Give endpoints, trust and credentials of a site that was brought up.
-
-    Raises
-    ------
-    NotRunningError : there is none.
-    """
-    return reaching.access(place, place.kept_layout().endpoints)
 
 
 def _user(service: str) -> str:
@@ -73,7 +62,7 @@ def status(place: Place) -> SiteStatus:
     problem: str | None = "not running" if known else "there is no site here yet: orthweb up"
     if alive:
         try:
-            problem = ready(access(place))
+            problem = ready(reaching.access(place))
         except NotRunningError as error:
             problem = str(error)
     state: Literal["running", "degraded", "stopped", "absent"] = "stopped" if known else "absent"

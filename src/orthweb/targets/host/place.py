@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orthweb import pki
+from orthweb.capabilities import extra
 from orthweb.capabilities.build import OrthancBuild
 from orthweb.errors import SiteFileError, UsageError
 from orthweb.render import orthanc
-from orthweb.render.endpoints import Role
+from orthweb.render.endpoints import Endpoints, Role
 from orthweb.store.site import name_of
 from orthweb.targets.host import bucket, folder, rendering, store
 
@@ -40,6 +41,29 @@ class SitePlace:
     def build(self) -> OrthancBuild:
         """The Orthanc that this site runs."""
         raise NotImplementedError
+
+    @property
+    def postgresql_major(self) -> int:
+        """The PostgreSQL that this site runs."""
+        raise NotImplementedError
+
+    def running(self) -> bool:
+        """Tell whether the site runs."""
+        raise NotImplementedError
+
+    def kept_endpoints(self) -> Endpoints:
+        """Give the endpoints of the site that was brought up last.
+
+        Raises
+        ------
+        NotRunningError : there is none.
+        """
+        raise NotImplementedError
+
+    @cached_property
+    def libraries(self) -> tuple[extra.Library, ...]:
+        """The plugins that the site file names, read and checked."""
+        return extra.read(self.site)
 
     @property
     def store(self) -> Path:

@@ -7,12 +7,11 @@ import json
 import re
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import httpx
 import psutil
 
-from orthweb.access import SiteAccess
 from orthweb.checks.facts import HostFacts, IndexFacts, InternalPort, ServiceFacts, store_facts
 from orthweb.errors import NotRunningError, OrthwebError
 from orthweb.logs import in_folder
@@ -25,9 +24,6 @@ from orthweb.targets.host.readiness import ready
 from orthweb.targets.local import supervision
 from orthweb.targets.local.place import Place
 from orthweb.targets.local.supervision import RUNNING, STARTING
-
-if TYPE_CHECKING:
-    pass
 
 
 def edge_ports(state: StateFolder) -> set[int]:
@@ -105,16 +101,6 @@ def _user(service: str) -> str:
     return accounts.DEBIAN_USERS["index" if service == "index" else "archive"][0]
 
 
-def access(place: Place) -> SiteAccess:
-    """Give endpoints, trust and credentials of a site that was brought up.
-
-    Raises
-    ------
-    NotRunningError : there is none.
-    """
-    return reaching.access(place, place.kept_endpoints())
-
-
 def status(place: Place) -> SiteStatus:
     """Look at a local site: its services, and whether it answers."""
     site = place.site
@@ -129,7 +115,7 @@ def status(place: Place) -> SiteStatus:
         problem = "there is no site here yet: orthweb up"
     elif alive:
         try:
-            problem = ready(access(place))
+            problem = ready(reaching.access(place))
         except NotRunningError as error:
             problem = str(error)
     state: Literal["running", "degraded", "stopped", "absent"] = "stopped"
