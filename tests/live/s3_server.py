@@ -331,9 +331,8 @@ def _handler(server: S3Server) -> type[BaseHTTPRequestHandler]:
             return b"".join(found)
 
         def _pass_on(self, path: str, headers: dict[str, str], body: bytes, harm: Harm | None) -> None:
-            own = (*_OWN_HEADERS, "expect", "host")
-            if self.command == "PUT" and not server.conditions:
-                own += _CONDITIONS
+            blind = self.command == "PUT" and not server.conditions
+            own = (*_OWN_HEADERS, "expect", "host", *(_CONDITIONS if blind else ()))
             wanted = {name: value for name, value in headers.items() if name not in own}
             wanted["content-length"] = str(len(body))
             with server.conditional if wanted.keys() & set(_CONDITIONS) else nullcontext():
