@@ -17,24 +17,13 @@ import pytest
 
 from live.bare_orthanc import BareOrthanc, bare_orthanc, s3_section
 from live.counting import Account, Sample, account, eventually, samples, sending
-from live.s3_server import S3Server, s3_server
+from live.s3_server import S3Server
 
 DEADLINE = 2
 REFUSED = 0xA700
 """ "Refused: Out of resources" (PS3.4 B.2.3): a sender may try again later."""
 
 Record = Callable[[str, object], None]
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("s3")
-
-
-@pytest.fixture(scope="module")
-def s3(folder: Path) -> Iterator[S3Server]:
-    with s3_server(folder) as made:
-        yield made
 
 
 @pytest.fixture(scope="module")

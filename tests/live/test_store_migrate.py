@@ -9,17 +9,11 @@ from pathlib import Path
 import pytest
 
 from live.counting import account, answers, client, eventually, samples, sending
-from live.s3_server import S3Server, s3_server
+from live.s3_server import S3Server
 from live.sites import LiveSite, live_site
 from live.stores import bucket, digests, kill, read_until, stored_files, unfinished
 from orthweb.errors import OrthwebError
 from orthweb.store.migration import JOURNAL, Wish, migrate
-
-
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    with s3_server(tmp_path_factory.mktemp("s3")) as made:
-        yield made
 
 
 @pytest.fixture
