@@ -35,7 +35,7 @@ def quiesced(place: Place, report: Report) -> Iterator[None]:
                 Bringup(place, report).clear_leftovers()
                 Bringup(place).launch()
             place.supervisor.start("index")
-            _wait_for_index(place)
+            wait_for_index(inspection.index_facts(place))
             yield
             done = True
         finally:
@@ -50,9 +50,3 @@ def quiesced(place: Place, report: Report) -> Iterator[None]:
 def _archives(place: Place) -> list[str]:
     """Name the Orthancs that the supervisor knows: the site file may name others by now."""
     return [name for name in place.supervisor.services() if name not in BESIDE]
-
-
-def _wait_for_index(place: Place) -> None:
-    facts = inspection.host_facts(place).index
-    assert facts is not None, "a local site's index is on this machine"
-    wait_for_index(facts)
