@@ -17,6 +17,8 @@ from urllib.parse import unquote
 Headers = dict[str, str]
 MISSING = b"<?xml version='1.0'?><Error><Code>NoSuchKey</Code></Error>"
 
+EMPTY = b"<?xml version='1.0'?><ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>"
+
 
 class Objects:
     """What is kept, by key, with the metadata that came with it."""
@@ -46,7 +48,9 @@ class Objects:
             writer.close()
 
     def _answer(self, method: str, key: str, headers: Headers, body: bytes) -> tuple[str, Headers, bytes]:
-        if method == "PUT" and "if-match" in headers:
+        if method == "GET" and "list-type=2" in key:  # whoever asks wants to know whether the bucket is new
+            return "200 OK", {}, EMPTY
+        if method == "PUT" and ("if-match" in headers or ("if-none-match" in headers and key in self.kept)):
             return "412 Precondition Failed", {}, MISSING.replace(b"NoSuchKey", b"PreconditionFailed")
         if method == "PUT":
             kept = {name: value for name, value in headers.items() if name.startswith("x-amz-meta-")}

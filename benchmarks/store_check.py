@@ -191,7 +191,11 @@ def _list(port: int, names: list[str]) -> None:
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            start = int(parse_qs(urlsplit(self.path).query).get("continuation-token", ["0"])[0])
+            url = urlsplit(self.path)
+            if "list-type" not in parse_qs(url.query):  # no object is there: nobody's bucket
+                self._answer(404, b"<?xml version='1.0'?><Error><Code>NoSuchKey</Code></Error>")
+                return
+            start = int(parse_qs(url.query).get("continuation-token", ["0"])[0])
             page, more = names[start : start + 1000], start + 1000 < len(names)
             token = f"<NextContinuationToken>{start + 1000}</NextContinuationToken>" if more else ""
             items = "".join(
@@ -203,7 +207,10 @@ def _list(port: int, names: list[str]) -> None:
                 f"<?xml version='1.0'?><ListBucketResult><IsTruncated>{str(more).lower()}</IsTruncated>{token}{items}"
                 "</ListBucketResult>"
             ).encode()
-            self.send_response(200)
+            self._answer(200, body)
+
+        def _answer(self, status: int, body: bytes) -> None:
+            self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)

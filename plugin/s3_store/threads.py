@@ -7,6 +7,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
+from .failures import StoreError
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -16,6 +18,10 @@ THREADS = 512
 
 class Elsewhere:
     """Carry calls to threads of our own, and their results and errors back.
+
+    A callback of Orthanc's Python plugin fails by raising: a code that it returned would be ignored, and the instance
+    acknowledged. The plugin logs the whole traceback; of a StoreError, whose message says it all, only the last step is
+    left.
 
     Orthanc's HTTP threads have a stack of 100 KiB (civetweb's ``USE_STACK_SIZE``). A TLS handshake in one of them
     overruns it: Orthanc 1.10.1 ended with SIGSEGV in the first upload over HTTP to a bucket behind TLS.
@@ -28,6 +34,10 @@ class Elsewhere:
         """Give `function` as one that may be called from any thread."""
 
         def call(*arguments: P.args, **named: P.kwargs) -> T:
-            return self._pool.submit(function, *arguments, **named).result()
+            try:
+                return self._pool.submit(function, *arguments, **named).result()
+            except StoreError as error:
+                found = error.with_traceback(None)
+            raise found from None
 
         return call

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from live.docker_engine import docker_engine, docker_host, images
+from live.s3_server import S3Server, s3_server
 from live.sites import LiveSite, live_site
 
 __all__ = ["docker_engine", "docker_host", "images"]
@@ -21,6 +23,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "images" in getattr(item, "fixturenames", ()) and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(BUILD_SECONDS))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for what a module's tests share."""
+    return tmp_path_factory.mktemp("shared")
+
+
+@pytest.fixture(scope="module")
+def s3(folder: Path) -> Iterator[S3Server]:
+    """A server that speaks S3, with an empty bucket, shared by a module's tests."""
+    with s3_server(folder) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

@@ -26,7 +26,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -38,6 +38,7 @@ from urllib.parse import unquote, urlsplit
 from live.s3_signature import Claim, claim, signature
 from live.sites import free_port
 from orthweb.pki.issue import SERVER, Leaf, certificate_pem, key_pem, new_authority, new_leaf
+from orthweb.store.s3 import MARK
 
 if TYPE_CHECKING:
     from botocore.client import BaseClient
@@ -102,6 +103,8 @@ class S3Server:
         """What every request waits for before it is looked at."""
         self.clock = timedelta(0)
         """How far the server's clock is ahead of this machine's."""
+        self.conditions = True
+        """Whether a write's condition is looked at (If-Match, If-None-Match); not every server does."""
         self.requests: list[Seen] = []
         self.credentials = folder / "s3-credentials"
         self.ca: Path | None = None
@@ -110,6 +113,8 @@ class S3Server:
         self._client: BaseClient | None = None
         self._faults: list[Fault] = []
         self._lock = threading.Lock()
+        self.conditional = threading.Lock()
+        """Held by a conditional write: moto looks and writes in two steps."""
         self._keys: dict[str, tuple[str, str]] = {}
         self._expired: set[str] = set()
         self.renew_credentials()
@@ -175,6 +180,10 @@ class S3Server:
         """List the objects."""
         pages = self.client().get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
         return [found["Key"] for page in pages for found in page.get("Contents", [])]
+
+    def images(self, prefix: str = "") -> list[str]:
+        """List the objects that are files of Orthanc's, without the one that says whose the bucket is."""
+        return [key for key in self.keys(prefix) if key.rpartition("/")[2] != MARK]
 
     def read(self, key: str) -> bytes:
         """Give an object's content."""
@@ -322,17 +331,19 @@ def _handler(server: S3Server) -> type[BaseHTTPRequestHandler]:
             return b"".join(found)
 
         def _pass_on(self, path: str, headers: dict[str, str], body: bytes, harm: Harm | None) -> None:
-            own = (*_OWN_HEADERS, "expect", "host")
+            blind = self.command == "PUT" and not server.conditions
+            own = (*_OWN_HEADERS, "expect", "host", *(_CONDITIONS if blind else ()))
             wanted = {name: value for name, value in headers.items() if name not in own}
             wanted["content-length"] = str(len(body))
-            try:
-                self.onward.request(self.command, path, body, wanted)
-                answer = self.onward.getresponse()
-            except (http.client.HTTPException, ConnectionError):
-                self.onward.close()  # it was idle for too long
-                self.onward.request(self.command, path, body, wanted)
-                answer = self.onward.getresponse()
-            content = answer.read()
+            with server.conditional if wanted.keys() & set(_CONDITIONS) else nullcontext():
+                try:
+                    self.onward.request(self.command, path, body, wanted)
+                    answer = self.onward.getresponse()
+                except (http.client.HTTPException, ConnectionError):
+                    self.onward.close()  # it was idle for too long
+                    self.onward.request(self.command, path, body, wanted)
+                    answer = self.onward.getresponse()
+                content = answer.read()
             if harm == "lose answer":
                 server.requests.append(self.seen(0))
                 self._cut()
@@ -371,6 +382,7 @@ def _handler(server: S3Server) -> type[BaseHTTPRequestHandler]:
 
 
 _OWN_HEADERS = ("connection", "content-length", "transfer-encoding")
+_CONDITIONS = ("if-match", "if-none-match")
 
 
 def _tls(folder: Path, ca: Path, names: tuple[str, ...]) -> ssl.SSLContext:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import signal
+import subprocess
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+import pytest
 
 from live.counting import Sample, client
 from live.s3_server import S3Server
@@ -35,3 +40,32 @@ def digests(site: LiveSite, sent: Sequence[Sample]) -> dict[str, str]:
 def stored_files(folder: Path) -> list[Path]:
     """List Orthanc's files in a store's folder, in the order of their names."""
     return sorted(folder.glob("??/??/????????-*"))
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    """Kill a command of ours as a power cut would."""
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+
+
+def read_until(stream: IO[str] | None, words: str) -> None:
+    """Read what a command says until it says something."""
+    assert stream is not None
+    for line in stream:
+        if words in line:
+            return
+    pytest.fail(f"never said: {words}")
+
+
+def unfinished(site: LiveSite) -> dict[str, Any] | None:
+    """Give what ``orthweb status`` says of a migration, in JSON; in words it must say it too, or nothing."""
+    found: dict[str, Any] | None = json.loads(site.orthweb("status", "--json", check=False).stdout)["migration"]
+    said = site.orthweb("status", check=False).stdout
+    words = [line for line in said.splitlines() if line.startswith("Note: a migration of the images from ")]
+    if found is None:
+        assert words == []
+    else:
+        assert len(words) == 1
+        step = f"go on with: orthweb store migrate --to {found['to']}"
+        assert words[0].endswith(f" was interrupted: {found['verified']} copies verified; {step}")
+    return found

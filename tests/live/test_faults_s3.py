@@ -17,24 +17,13 @@ import pytest
 
 from live.bare_orthanc import BareOrthanc, bare_orthanc, s3_section
 from live.counting import Account, Sample, account, eventually, samples, sending
-from live.s3_server import S3Server, s3_server
+from live.s3_server import S3Server
 
 DEADLINE = 2
 REFUSED = 0xA700
 """ "Refused: Out of resources" (PS3.4 B.2.3): a sender may try again later."""
 
 Record = Callable[[str, object], None]
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("s3")
-
-
-@pytest.fixture(scope="module")
-def s3(folder: Path) -> Iterator[S3Server]:
-    with s3_server(folder) as made:
-        yield made
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +80,7 @@ def test_long_fault_during_a_send_then_the_rest_is_refused_and_what_was_acknowle
     assert send.lost_associations == 0
     assert not _uploads(orthanc, slices[-1])
     assert f"the server answers {status} {code}" in orthanc.said()
+    assert ", in create" not in orthanc.said(), "a refusal is said in words, not by our functions' names"
     fault.__exit__(None, None, None)
     found = _kept(orthanc, slices, send.acknowledged)
     assert found.unacknowledged_found == 0

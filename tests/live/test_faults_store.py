@@ -72,7 +72,7 @@ def test_full_store_during_a_send_then_the_rest_is_refused_and_what_was_acknowle
     said = site.orthweb("dicom", "send", "--retry-for", "2", str(slices[0].path.parent), check=False, timeout=60)
     assert said.returncode == 1
     assert "lack of resources" in said.stderr
-    assert not _taken_over_http(site, slices[-1])
+    assert _over_http(site, slices[-1]) == (503, 503)
     site.orthweb("up")
 
     store.change("size=200m")
@@ -95,7 +95,7 @@ def test_read_only_store_during_a_send_then_the_rest_is_refused_and_nothing_is_l
     assert said.returncode == 2
     assert f"store.path: {store.folder / 'store'}: Read-only file system" in said.stderr
     assert answers(site), "a running site that cannot be changed goes on"
-    assert not _taken_over_http(site, slices[-1])
+    assert _over_http(site, slices[-1]) == (503, 503)
     found = account(site, slices, send.acknowledged)
     record_property("account", f"store read-only: {send}; {found}")
     assert found.kept, str(found)
@@ -105,14 +105,15 @@ def test_read_only_store_during_a_send_then_the_rest_is_refused_and_nothing_is_l
     assert len(again.acknowledged) == 10, str(again)
 
 
-def _taken_over_http(site: LiveSite, sample: Sample) -> bool:
-    """Tell whether upload or STOW-RS answers anything that a client could take for success."""
+def _over_http(site: LiveSite, sample: Sample) -> tuple[int, int]:
+    """Give the answers to an upload and a STOW-RS; both must tell the client when to try again."""
     body = b"--cut\r\nContent-Type: application/dicom\r\n\r\n" + sample.content + b"\r\n--cut--\r\n"
     kind = {"content-type": 'multipart/related; type="application/dicom"; boundary=cut'}
     with client(site.access) as http:
         upload = http.post("/instances", content=sample.content)
         stow = http.post("/dicom-web/studies", content=body, headers=kind)
-    return upload.is_success or stow.is_success
+    assert int(upload.headers["retry-after"]) == int(stow.headers["retry-after"]) > 0
+    return upload.status_code, stow.status_code
 
 
 def _remount(store: Disk, option: str) -> bool:

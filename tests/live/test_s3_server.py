@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import configparser
 import ssl
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -14,13 +13,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from live.s3_server import S3Server, s3_server
-
-
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    with s3_server(tmp_path_factory.mktemp("s3")) as made:
-        yield made
+from live.s3_server import S3Server
 
 
 def _client(s3: S3Server) -> Any:

@@ -24,17 +24,6 @@ UUID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("s3")
-
-
-@pytest.fixture(scope="module")
-def s3(folder: Path) -> Iterator[S3Server]:
-    with s3_server(folder) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
 def orthanc(folder: Path, s3: S3Server) -> Iterator[BareOrthanc]:
     section = s3_section(s3, folder / "cache", Root="images/", Encryption="s3")
     with bare_orthanc(folder, orthweb={"Store": "s3", "S3": section}) as made:

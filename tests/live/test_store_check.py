@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from live.counting import Sample, account, samples, sending
-from live.s3_server import S3Server, s3_server
+from live.s3_server import S3Server
 from live.sites import LiveSite, live_site
 from live.stores import bucket, stored_files
 from orthweb.site import S3
@@ -162,12 +162,6 @@ def restored(shared: LiveSite, sent: list[Sample]) -> Iterator[Path]:
         path.write_bytes(content)
         os.chown(path, owner.st_uid, owner.st_gid)
     assert checked(shared, "--contents")["intact"]
-
-
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    with s3_server(tmp_path_factory.mktemp("s3")) as made:
-        yield made
 
 
 @pytest.fixture(params=["filesystem", "s3", "s3 under a root", "database"])

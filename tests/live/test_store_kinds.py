@@ -11,10 +11,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from live.counting import Sample, samples
-from live.s3_server import S3Server, s3_server
+from live.counting import Sample, eventually, samples
+from live.s3_server import S3Server
 from live.sites import LiveSite, live_site
+from live.stores import bucket
 from orthweb.checks.subject import dataset_bytes
+from orthweb.dicom.send import ATTEMPTS
 from orthweb.verification import client_context
 
 pytestmark = pytest.mark.live
@@ -22,21 +24,9 @@ pytestmark = pytest.mark.live
 KMS_KEY = "alias/pacs-images"
 
 
-def bucket(s3: S3Server, **more: object) -> dict[str, object]:
-    """Give the table [s3] for a test server."""
-    found = {"bucket": s3.bucket, "region": s3.region, "endpoint": s3.endpoint, "credentials": str(s3.credentials)}
-    return found | ({"ca": str(s3.ca)} if s3.ca else {}) | more
-
-
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    with s3_server(tmp_path_factory.mktemp("s3"), tls=True) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def in_bucket(server: S3Server) -> Iterator[LiveSite]:
-    table = bucket(server, root="pacs/images/", encryption="kms", kms_key=KMS_KEY, storage_class="STANDARD_IA")
+def in_bucket(s3: S3Server) -> Iterator[LiveSite]:
+    table = bucket(s3, root="pacs/images/", encryption="kms", kms_key=KMS_KEY, storage_class="STANDARD_IA")
     with live_site(store={"kind": "s3"}, s3=table) as made:
         yield made
 
@@ -70,24 +60,24 @@ def test_validate_when_the_store_is_a_bucket_then_all_but_the_folders_mode_pass(
 
 
 def test_object_when_its_instance_was_acknowledged_then_the_same_file_under_the_plugins_key(
-    in_bucket: LiveSite, server: S3Server, tmp_path: Path
+    in_bucket: LiveSite, s3: S3Server, tmp_path: Path
 ) -> None:
     [sample] = send(in_bucket, tmp_path / "one", 1, "kind-key")
     with https(in_bucket) as client:
         told = client.get(f"/instances/{sample.archive_id}/attachments/dicom/info").raise_for_status().json()
         content = client.get(f"/instances/{sample.archive_id}/file").raise_for_status().content
     key = f"pacs/images/{told['Uuid']}.dcm"
-    assert hashlib.sha256(server.read(key)).digest() == hashlib.sha256(content).digest()
+    assert hashlib.sha256(s3.read(key)).digest() == hashlib.sha256(content).digest()
     assert dataset_bytes(content) == dataset_bytes(sample.content)
-    assert {name.partition(".")[2] for name in server.keys("pacs/images/")} <= {"dcm", "dcm.head", "json", "unk"}
+    assert {name.partition(".")[2] for name in s3.images("pacs/images/")} <= {"dcm", "dcm.head", "json", "unk"}
 
 
 def test_object_when_encryption_and_class_are_asked_for_then_the_server_sees_both(
-    in_bucket: LiveSite, server: S3Server, tmp_path: Path
+    in_bucket: LiveSite, s3: S3Server, tmp_path: Path
 ) -> None:
-    before = len(server.requests)
+    before = len(s3.requests)
     send(in_bucket, tmp_path / "one", 1, "kind-headers")
-    stored = [request for request in server.requests[before:] if request.method == "PUT"]
+    stored = [request for request in s3.requests[before:] if request.method == "PUT"]
     assert stored
     for request in stored:
         assert request.headers["x-amz-server-side-encryption"] == "aws:kms"
@@ -96,27 +86,27 @@ def test_object_when_encryption_and_class_are_asked_for_then_the_server_sees_bot
         assert "x-amz-checksum-sha256" in request.headers
 
 
-def test_object_when_nobody_signs_for_it_then_refused(in_bucket: LiveSite, server: S3Server, tmp_path: Path) -> None:
+def test_object_when_nobody_signs_for_it_then_refused(in_bucket: LiveSite, s3: S3Server, tmp_path: Path) -> None:
     send(in_bucket, tmp_path / "one", 1, "kind-anonymous")
-    key = server.keys("pacs/images/")[0]
-    with httpx.Client(verify=client_context(server.ca) if server.ca else True, trust_env=False) as client:
-        assert client.get(f"{server.endpoint}/{server.bucket}/{key}").status_code == 403
+    key = s3.keys("pacs/images/")[0]
+    with httpx.Client(verify=client_context(s3.ca) if s3.ca else True, trust_env=False) as client:
+        assert client.get(f"{s3.endpoint}/{s3.bucket}/{key}").status_code == 403
 
 
 def test_credentials_when_renewed_and_brought_by_up_then_used_without_a_restart(
-    in_bucket: LiveSite, server: S3Server, tmp_path: Path
+    in_bucket: LiveSite, s3: S3Server, tmp_path: Path
 ) -> None:
     pids = {service.name: service.pid for service in in_bucket.target.status().services}
-    server.renew_credentials()
+    s3.renew_credentials()
     in_bucket.orthweb("up")
     send(in_bucket, tmp_path / "one", 1, "kind-renewed")
     assert {service.name: service.pid for service in in_bucket.target.status().services} == pids
 
 
 def test_site_when_the_bucket_has_its_files_then_no_key_or_token_is_in_configuration_logs_or_processes(
-    in_bucket: LiveSite, server: S3Server
+    in_bucket: LiveSite, s3: S3Server
 ) -> None:
-    values = [line.partition(" = ")[2] for line in server.credentials.read_text().splitlines() if " = " in line]
+    values = [line.partition(" = ")[2] for line in s3.credentials.read_text().splitlines() if " = " in line]
     assert len(values) == 3
     holders = {folder / "s3" / "credentials" for folder in in_bucket.state.iterdir()}
     looked_at = 0
@@ -138,14 +128,14 @@ def test_store_check_when_the_store_is_a_bucket_then_nothing_is_missing(in_bucke
 
 
 def test_stow_when_the_bucket_fails_under_way_then_an_error_and_not_an_empty_success(
-    in_bucket: LiveSite, server: S3Server, tmp_path: Path
+    in_bucket: LiveSite, s3: S3Server, tmp_path: Path
 ) -> None:
     [sample] = samples(tmp_path / "one", 1, seed="kind-stow")
     part = b"--b\r\nContent-Type: application/dicom\r\n\r\n" + sample.content + b"\r\n--b--\r\n"
     kind = 'multipart/related; type="application/dicom"; boundary=b'
     headers = {"content-type": kind, "accept": "application/dicom+json"}
     with https(in_bucket) as client:
-        with server.fault(status=403, code="AccessDenied", methods={"PUT"}, key=lambda key: key.endswith(".dcm")):
+        with s3.fault(status=403, code="AccessDenied", methods={"PUT"}, key=lambda key: key.endswith(".dcm")):
             refused = client.post("/dicom-web/studies", content=part, headers=headers)
         assert refused.status_code == 503, refused.text
         assert client.get(f"/instances/{sample.archive_id}").status_code == 404
@@ -157,6 +147,48 @@ def test_stow_when_the_bucket_fails_under_way_then_an_error_and_not_an_empty_suc
             taken = client.post("/dicom-web/studies", content=part, headers=headers)
         assert "00081199" in taken.text
         assert client.get(f"/instances/{sample.archive_id}").status_code == 200
+
+
+def test_upload_and_stow_when_the_bucket_takes_nothing_then_503_with_the_time_of_the_next_try(
+    in_bucket: LiveSite, s3: S3Server, tmp_path: Path
+) -> None:
+    [sample] = samples(tmp_path / "one", 1, seed="kind-gate")
+    part = b"--b\r\nContent-Type: application/dicom\r\n\r\n" + sample.content + b"\r\n--b--\r\n"
+    kind = {"content-type": 'multipart/related; type="application/dicom"; boundary=b'}
+    study = "/dicom-web/studies/1.2.3"
+    with https(in_bucket) as client, s3.fault(status=403, code="AccessDenied", methods={"PUT"}):
+        closed(client, sample)
+        refused = [
+            client.post("/instances", content=sample.content),
+            *(client.post(path, content=part, headers=kind) for path in ("/dicom-web/studies", study, f"{study}/")),
+        ]
+        other = client.post("/instances", content=sample.content, headers={"sec-fetch-site": "cross-site"})
+    assert [answer.status_code for answer in refused] == [503] * 4
+    for answer in refused:
+        assert int(answer.headers["retry-after"]) > 0
+        assert answer.headers["content-type"] == "text/plain"
+        assert answer.text == "The archive takes no instances now. Try again later.\n"
+    assert (other.status_code, "retry-after" in other.headers) == (403, False), "never to be tried again"
+
+
+def closed(client: httpx.Client, sample: Sample) -> None:
+    """Wait until the archive knows that the bucket takes nothing: for a second it believes what it knew before."""
+    eventually(lambda: client.post("/instances", content=sample.content).status_code == 503, 10, "never refused")
+
+
+def test_dicom_send_via_stow_when_the_bucket_takes_nothing_for_a_while_then_all_arrive_and_none_is_given_up(
+    in_bucket: LiveSite, s3: S3Server, tmp_path: Path
+) -> None:
+    made = samples(tmp_path / "some", 5, seed="kind-stow-again")
+    with https(in_bucket) as client, s3.fault(status=403, code="AccessDenied", methods={"PUT"}) as fault:
+        closed(client, made[0])
+        process = in_bucket.start("dicom", "send", "--via", "stow", "--json", str(tmp_path / "some"))
+        before = fault.hits
+        eventually(lambda: fault.hits > before + 1, 30, "nothing is tried again")
+    output, _ = process.communicate(timeout=60)
+    said = json.loads(output)
+    assert (process.returncode, said["sent"], said["refused"], said["problem"]) == (0, len(made), {}, None)
+    assert said["retries"] >= ATTEMPTS
 
 
 def test_up_when_the_kind_of_store_was_changed_then_refused_with_the_way_to_move(in_bucket: LiveSite) -> None:
@@ -199,32 +231,32 @@ def test_migration_when_the_site_file_names_another_bucket_then_refused(in_bucke
 
 
 def test_up_when_the_sites_bucket_takes_no_objects_then_it_comes_up_and_says_so(
-    in_bucket: LiveSite, server: S3Server
+    in_bucket: LiveSite, s3: S3Server
 ) -> None:
-    with server.fault(status=403, code="InvalidAccessKeyId", methods={"PUT"}):
+    with s3.fault(status=403, code="InvalidAccessKeyId", methods={"PUT"}):
         done = in_bucket.orthweb("up")
     assert "s3: the bucket pacs-images under pacs/images/: takes no objects" in done.stderr
     assert "InvalidAccessKeyId" in done.stderr
 
 
-def test_first_up_when_the_bucket_is_mistyped_then_refused_and_another_may_be_named(server: S3Server) -> None:
-    with live_site(up=False, store={"kind": "s3"}, s3=bucket(server, bucket="mistyped")) as site:
+def test_first_up_when_the_bucket_is_mistyped_then_refused_and_another_may_be_named(s3: S3Server) -> None:
+    with live_site(up=False, store={"kind": "s3"}, s3=bucket(s3, bucket="mistyped")) as site:
         done = site.orthweb("up", check=False)
         assert done.returncode == 2
         assert "s3: the bucket mistyped: takes no objects: the server answers 404 NoSuchBucket" in done.stderr
-        site.write(store={"kind": "s3"}, s3=bucket(server))
+        site.write(store={"kind": "s3"}, s3=bucket(s3))
         site.orthweb("plan")
-    assert server.keys("orthweb-probe") == []
+    assert s3.keys("orthweb-probe") == []
 
 
 def test_retrieval_when_the_writer_has_just_stored_then_the_reader_takes_it_from_the_common_cache(
-    in_bucket: LiveSite, server: S3Server, tmp_path: Path
+    in_bucket: LiveSite, s3: S3Server, tmp_path: Path
 ) -> None:
     [sample] = send(in_bucket, tmp_path / "one", 1, "kind-cache")
-    before = len(server.seen("GET"))
+    before = len(s3.seen("GET"))
     with https(in_bucket) as client:
         client.get(f"/instances/{sample.archive_id}/file").raise_for_status()
-    assert len(server.seen("GET")) == before
+    assert len(s3.seen("GET")) == before
 
 
 def test_validate_when_the_store_is_the_index_then_all_that_apply_pass(in_index: LiveSite, tmp_path: Path) -> None:

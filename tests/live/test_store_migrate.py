@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
 
 import pytest
 
 from live.counting import account, answers, client, eventually, samples, sending
-from live.s3_server import S3Server, s3_server
+from live.s3_server import S3Server
 from live.sites import LiveSite, live_site
-from live.stores import bucket, digests, stored_files
+from live.stores import bucket, digests, kill, read_until, stored_files, unfinished
 from orthweb.errors import OrthwebError
 from orthweb.store.migration import JOURNAL, Wish, migrate
-
-
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    with s3_server(tmp_path_factory.mktemp("s3")) as made:
-        yield made
 
 
 @pytest.fixture
@@ -42,20 +33,6 @@ def shared() -> Iterator[LiveSite]:
 
 def images(site: LiveSite) -> Path:
     return site.state / "store"
-
-
-def kill(process: subprocess.Popen[str]) -> None:
-    """Kill a command of ours as a power cut would."""
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-
-
-def read_until(stream: IO[str] | None, words: str) -> None:
-    assert stream is not None
-    for line in stream:
-        if words in line:
-            return
-    pytest.fail(f"never said: {words}")
 
 
 def test_call_that_makes_no_sense_then_one_line_says_what_to_do(shared: LiveSite) -> None:
@@ -90,10 +67,14 @@ def test_files_to_s3_and_back_killed_twice_then_every_instance_is_bit_identical(
     # Killed while it copies, and the site goes on taking images in.
     s3.latency = 0.05
     process = site.start("store", "migrate", "--to", "s3")
-    eventually(lambda: len(s3.keys()) >= 10, 60, "nothing is copied")
+    eventually(lambda: len(s3.images()) >= 10, 60, "nothing is copied")
     kill(process)
-    there = len(s3.keys())
+    there = len(s3.images())
     assert there < 61, "it was killed too late to mean anything"
+    told = unfinished(site)
+    assert told is not None
+    assert (told["to"], told["at_work"]) == ("s3", False)
+    assert told["verified"] <= there
     later = samples(tmp_path / "meanwhile", 10, seed="moved to s3, meanwhile")
     with sending(site, later) as second:
         pass
@@ -106,6 +87,9 @@ def test_files_to_s3_and_back_killed_twice_then_every_instance_is_bit_identical(
     read_until(process.stderr, "stopping the archive")
     kill(process)
     assert json.loads((site.state / "state.json").read_text())["store_kind"] == "filesystem"
+    told = unfinished(site)
+    assert told is not None
+    assert told["verified"] >= there, "said also while the archive is stopped"
 
     done = json.loads(site.orthweb("store", "migrate", "--to", "s3", "--json").stdout)
     assert done["switched"]
@@ -115,7 +99,8 @@ def test_files_to_s3_and_back_killed_twice_then_every_instance_is_bit_identical(
     puts = [seen.key for seen in s3.requests if seen.method == "PUT" and seen.status == 200 and not seen.query]
     assert len(puts) < 2 * len(everything)
     assert digests(site, everything) == before
-    keys = s3.keys()
+    assert unfinished(site) is None, "the source is kept, and nothing is left to be copied"
+    keys = s3.images()
     assert len(keys) == 71
     assert all(key.endswith(".dcm") for key in keys)
     assert len(stored_files(images(site))) == 71, "the source is kept"
@@ -140,7 +125,7 @@ def test_files_to_s3_and_back_killed_twice_then_every_instance_is_bit_identical(
     done = json.loads(site.orthweb("store", "migrate", "--to", "filesystem", "--delete-source", "--json").stdout)
     assert done["switched"]
     assert done["left"] == 0
-    assert s3.keys() == []
+    assert s3.images() == []
     assert not (site.state / JOURNAL).exists()
     assert not list(site.state.glob("*/s3")), "the bucket's credentials are still there"
     assert digests(site, [*everything, *new]) == before

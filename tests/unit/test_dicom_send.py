@@ -181,6 +181,22 @@ def test_send_when_rejected_for_good_then_no_retry(tmp_path: Path, journal: Jour
     assert summary.seconds < 10
 
 
+def test_send_when_the_archive_takes_nothing_for_a_while_then_no_instance_is_given_up(
+    tmp_path: Path, journal: Journal
+) -> None:
+    found = instances(3, tmp_path)
+    refusals = [RejectedError("nothing now", transient=True) for _ in range(ATTEMPTS + 1)]
+
+    def script(instance: Instance) -> Answer:
+        if instance is found[1] and refusals:
+            raise refusals.pop()
+        return stored(instance)
+
+    summary = Sender(Loopback(script), journal, associations=1, retry_for=60).run(found)
+    assert (summary.sent, summary.not_sent, summary.fatal) == (3, 0, None)
+    assert summary.retries == ATTEMPTS + 1
+
+
 def test_send_when_a_worker_meets_a_bug_then_the_run_ends_and_says_so(tmp_path: Path, journal: Journal) -> None:
     def script(instance: Instance) -> Answer:
         raise ZeroDivisionError("bug")

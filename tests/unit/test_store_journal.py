@@ -29,6 +29,7 @@ def test_entries_then_they_are_there_for_the_next_call(tmp_path: Path) -> None:
     assert (second.has("one"), second.has("three")) == (True, False)
     assert (second.damage("one"), second.damage("two")) == (None, "100 bytes, 200 in the index")
     assert Journal.places(path) == ("a", "b")
+    assert Journal.glance(path) == ("a", "b", 2)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     second.delete()
     assert not path.exists()
@@ -68,6 +69,9 @@ def test_process_that_is_killed_then_what_it_had_committed_is_there(tmp_path: Pa
     assert process.stdout.readline() == "ready\n"
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
+    found = Journal.glance(path)
+    assert found is not None
+    assert 1000 <= found[2] <= 1050
     journal = Journal(path, "a", "b")
     assert 1000 <= len(list(journal.copied())) <= 1050
     journal.close()

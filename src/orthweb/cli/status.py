@@ -18,11 +18,15 @@ def status(json: Annotated[bool, typer.Option("--json", help="Print the status a
     """Show the services and whether the site answers. Exit code 1 when it does not."""
     import dataclasses
 
+    from orthweb.store.site import StoreHost
+    from orthweb.store.unfinished import unfinished
     from orthweb.targets import open_site
 
-    found = open_site(console.settings.site_file).status()
+    target = open_site(console.settings.site_file)
+    found = target.status()
+    migration = unfinished(target) if isinstance(target, StoreHost) else None
     if json:
-        console.facts(dataclasses.asdict(found))
+        console.facts(dataclasses.asdict(found) | {"migration": migration.document() if migration else None})
     else:
         rows = [
             (
@@ -42,5 +46,7 @@ def status(json: Annotated[bool, typer.Option("--json", help="Print the status a
             console.where(found)
         else:
             console.out(f"The site is {found.state}: {found.problem}")
+        if migration is not None:
+            console.out(f"Note: {migration}")
     if not found.answers:
         raise typer.Exit(1)

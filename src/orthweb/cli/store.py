@@ -89,6 +89,7 @@ def check(
     from orthweb.store.check import Check, Options
     from orthweb.store.index import Index
     from orthweb.store.orphans import Orphans, remove
+    from orthweb.store.ownership import assure
     from orthweb.store.site import index_facts, open_store
 
     options = Options(contents, _seconds(older_than), limit)
@@ -105,6 +106,7 @@ def check(
     index = Index(facts)
     removed: Removed | None = None
     try:
+        assure(backend, stored, host.site, before_deletion=repair)
         with Orphans() as orphans:
             with _progress() as (begin, _):
                 show = begin("comparing")
@@ -116,6 +118,7 @@ def check(
             if repair and not many:
                 refuse_many(orphans.count, result.stored)
             if repair and orphans.count and _wanted(orphans.count, orphans.bytes, yes=yes):
+                assure(backend, stored, host.site, before_deletion=True)  # a person may have thought for long
                 removed = remove(orphans, index, backend)
     finally:
         index.close()

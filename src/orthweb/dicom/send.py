@@ -312,8 +312,9 @@ class Sender:
         with self._lock:
             self._open.pop(threading.get_ident(), None)
             self.summary.retries += 1
+            blamed = in_flight and isinstance(error, PeerError) and not isinstance(error, RejectedError)
             for number, instance in enumerate(waiting):
-                if in_flight and number == 0 and isinstance(error, PeerError) and not self._stop.is_set():
+                if blamed and number == 0 and not self._stop.is_set():
                     self._attempts[instance.sop_instance] += 1
                     # The association came about each time: then it is the instance, not the peer, that is in the way.
                     if self._attempts[instance.sop_instance] >= ATTEMPTS:

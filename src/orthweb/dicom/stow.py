@@ -134,7 +134,14 @@ class StowChannel:
         if answer.status_code == 403:
             raise RejectedError(
                 f"{url}: HTTP 403: the archive takes no instances",
-                "this login may not store, or the archive's disk is full: see its log (`orthweb logs archive`)",
+                "this login may not store there",
+            )
+        if answer.status_code == 503 and "retry-after" in answer.headers:
+            # RFC 9110 10.2.3: whatever it is sent. No instance is to blame, and none is given up.
+            raise RejectedError(
+                f"{url}: HTTP 503: the archive takes no instances now",
+                "its disk or bucket takes none: see its log (`orthweb logs archive`)",
+                transient=True,
             )
         if answer.status_code in (429, 502, 503, 504):
             raise LostError(

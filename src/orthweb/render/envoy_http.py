@@ -35,8 +35,31 @@ end
 """
 """``/healthz`` asks for the archive's statistics, which come from the index; figures are for people who signed in."""
 
-STOW_ANSWER = """
+UPLOAD_ANSWER = """
+local function refuse(handle)
+  local headers = handle:headers()
+  if headers:get(":status") ~= "403" or headers:get("content-length") ~= "0" then return false end
+  handle:body(true):setBytes("The archive takes no instances now. Try again later.\\n")
+  headers = handle:headers()
+  headers:replace(":status", "503")
+  headers:replace("retry-after", "10")
+  headers:replace("content-type", "text/plain")
+  return true
+end
+
 function envoy_on_response(handle)
+  refuse(handle)
+end
+"""
+"""The archive refuses what would bring instances while its store takes none, and 403 is all that a filter of Orthanc's
+can answer: to a client, that it may never do this. Such an answer is empty. Orthanc's own refusals have words in them,
+a wrong credential is a 401 to it, and what the edge refuses never comes here.
+"""
+
+STOW_ANSWER = (
+    UPLOAD_ANSWER.partition("function envoy_on_response")[0]
+    + """function envoy_on_response(handle)
+  if refuse(handle) then return end
   local length = tonumber(handle:headers():get("content-length") or "")
   if handle:headers():get(":status") ~= "200" or not length or length > 4096 then return end
   local body = handle:body(true)
@@ -46,8 +69,10 @@ function envoy_on_response(handle)
   body:setBytes("Nothing was stored. Try again later.\\n")
 end
 """
+)
 """Orthanc's DICOMweb plugin before 1.20 answers 200 with empty lists when the store fails while a STOW-RS is under way,
 which many a client takes for success: an answer that names no instance (ReferencedSOPInstanceUID) becomes an error.
+It says nothing of a later try, which may end the same way: it may be the instance's fault.
 """
 
 PLAIN_QUERY = """
@@ -167,7 +192,8 @@ def _rate(prefix: str, *, burst: int, second: int) -> dict[str, Any]:
 
 def _http_filters(site: Site, edge: Path) -> list[dict[str, Any]]:
     http = "extensions.filters.http"
-    answers = {"health": {"inline_string": HEALTH_ANSWER}, "stow": {"inline_string": STOW_ANSWER}}
+    scripts = {"health": HEALTH_ANSWER, "upload": UPLOAD_ANSWER, "stow": STOW_ANSWER}
+    answers = {name: {"inline_string": script} for name, script in scripts.items()}
     return [
         typed("health_rate", f"{http}.local_ratelimit.v3.LocalRateLimit", stat_prefix="health_rate"),
         typed("query", f"{http}.lua.v3.Lua", default_source_code={"inline_string": PLAIN_QUERY}),

@@ -106,5 +106,6 @@ def routes(*, readers: bool) -> list[dict[str, Any]]:
     upload, stow = (
         to_archive({"safe_regex": {"regex": regex}, "headers": _method("POST")}) for regex in (UPLOAD, STOW)
     )
+    upload["typed_per_filter_config"] |= answer("upload")
     stow["typed_per_filter_config"] |= answer("stow")
     return [*found, upload, stow, to_archive({"prefix": "/"}, sticky=True)]

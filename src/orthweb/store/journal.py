@@ -55,14 +55,26 @@ class Journal:
     @staticmethod
     def places(path: Path) -> tuple[str, str] | None:
         """Give source and destination of the migration that a file is about; None when there is none."""
+        found = Journal.glance(path)
+        return found[:2] if found else None
+
+    @staticmethod
+    def glance(path: Path) -> tuple[str, str, int] | None:
+        """Give source and destination of the migration that a file is about, and how many copies were verified.
+
+        None when there is none. Another process may be writing to it.
+        """
         if not path.exists():
             return None
-        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
-            try:
-                row = database.execute("SELECT source, destination FROM migration").fetchone()
-            except sqlite3.DatabaseError:
-                return None
-        return (str(row[0]), str(row[1])) if row else None
+        # Not read-only: who was killed may have left something half written, which the next one to open it takes back.
+        address = f"{path.absolute().as_uri()}?mode=rw"
+        try:
+            with contextlib.closing(sqlite3.connect(address, uri=True)) as database:
+                sql = "SELECT source, destination, (SELECT count(*) FROM copied) FROM migration"
+                row = database.execute(sql).fetchone()
+        except sqlite3.DatabaseError:
+            return None
+        return (str(row[0]), str(row[1]), int(row[2])) if row else None
 
     def add(self, uuid: str, damage: str | None = None) -> None:
         """Note that a copy was read back and has the bytes of its source.

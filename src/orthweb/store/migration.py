@@ -11,7 +11,7 @@ import fcntl
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,6 +20,7 @@ from orthweb.store.attachment import Backend, StoredObject
 from orthweb.store.check import BATCH
 from orthweb.store.index import Index
 from orthweb.store.journal import Journal
+from orthweb.store.ownership import assure
 from orthweb.store.site import Kind, Stored, StoreHost, index_facts, kind_and_folder, name_of, open_store
 from orthweb.store.transfer import Losses, Pass, Progress, Transfer, incomplete
 
@@ -114,14 +115,14 @@ def migrate(
         now = host.stored()
         if now.kind == wish.to:
             return _finish(host, wish, now, report, opened)
-        if now.kind == "s3" and now.bucket not in ("", name_of("s3", site, now.folder)):
-            raise SiteFileError([f"s3: names another place than {now.bucket}, where this site's images are"])
-        folder = host.prepare_store() if wish.to == "filesystem" else now.folder
         facts = index_facts(host)
-        names = name_of(now.kind, site, now.folder), name_of(wish.to, site, folder)
-        source, destination = open_store(now.kind, site, facts, now.folder), open_store(wish.to, site, facts, folder)
+        source = open_store(now.kind, site, facts, now.folder)
         opened.callback(source.close)
+        assure(source, now, site)
+        folder = host.prepare_store()
+        destination = open_store(wish.to, site, facts, folder)
         opened.callback(destination.close)
+        names = name_of(now.kind, site, now.folder), name_of(wish.to, site, folder)
         journal = Journal(host.state.root / JOURNAL, *names)
         opened.callback(journal.close)
         done = Migrated(source.place, destination.place)
@@ -226,6 +227,7 @@ def _delete_source(
     host: StoreHost, done: Migrated, source: Backend, destination: Backend, journal: Journal, report: Report
 ) -> None:
     """Delete what was copied, each file once more after a look at its copy; what was never copied stays."""
+    assure(source, replace(host.stored(), bucket=""), host.site)
     report(f"deleting the copied files in {source.place}")
     index = Index(index_facts(host))
     doubtful: list[StoredObject] = []

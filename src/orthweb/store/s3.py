@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import configparser
 import re
+import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -26,6 +27,7 @@ from orthweb.store.attachment import (
     StoredObject,
     StoreError,
 )
+from orthweb.store.ownership import UNREADABLE, Mark
 
 if TYPE_CHECKING:
     from obstore.store import S3Store
@@ -47,6 +49,15 @@ SHA256: Final = "orthweb-sha256"
 
 PROBE: Final = "orthweb-probe"
 """An object that never exists."""
+
+MARK: Final = "orthweb-site"
+"""The object that says whose the bucket is (`ownership.Mark`)."""
+
+MARK_SIZE: Final = 1024
+"""No mark is larger, bytes."""
+
+SETTLING: Final = 3.0
+"""Seconds in which a site that found no mark has written its own: another one that writes waits longer than that."""
 
 REFUSED_WRITES: Final = ("NoSuchKey", "PreconditionFailed", "NotImplemented")
 """S3's answers to a write that may only replace an object which is not there, where all is well."""
@@ -87,6 +98,11 @@ class ObjectStore:
         """Give the key of a file."""
         return f"{self._root}{uuid}{SUFFIXES[file_type]}"
 
+    @property
+    def mark_key(self) -> str:
+        """Key of the object that says whose the bucket is."""
+        return f"{self._root}{MARK}"
+
     def signed_url(self, uuid: str, file_type: int, seconds: int = 60) -> str:
         """Give an address under which anybody gets the object for a short time; without its query, its plain address.
 
@@ -109,10 +125,10 @@ class ObjectStore:
             for page in stream:
                 for item in page:
                     found = self._parse(item)
-                    if found is None:
-                        self.foreign += 1
-                    else:
+                    if found is not None:
                         yield found
+                    elif item["path"] != self.mark_key:
+                        self.foreign += 1
         except self._errors() as error:
             raise self._said("cannot be listed", error) from error
 
@@ -187,6 +203,84 @@ class ObjectStore:
                 raise self._said("takes no objects", error) from error
         else:  # a server that does not know conditions
             self._client.delete(f"{self._root}{PROBE}")
+
+    def mark(self) -> Mark | None:
+        """Read whose the bucket is; None when no site has claimed it.
+
+        Raises
+        ------
+        StoreError : it is missing, does not answer, or may not be read.
+        """
+        try:
+            found = self._client.get(self.mark_key)
+            return Mark.parse(bytes(found.bytes())) if found.meta["size"] <= MARK_SIZE else Mark(UNREADABLE)
+        except FileNotFoundError as error:
+            if "<Code>NoSuchBucket</Code>" in str(error):
+                raise self._said("cannot be read", error) from error
+            return None
+        except self._errors() as error:
+            raise self._said(f"{self.mark_key} cannot be read", error) from error
+
+    def claim(self, mark: Mark) -> Mark:
+        """Mark the bucket, unless it is marked; give the mark that it has then.
+
+        Of several sites that do this at once one gets its own. Where the server knows no conditions, this holds while
+        it answers within `SETTLING` (Fischer's algorithm; L. Lamport, "A Fast Mutual Exclusion Algorithm", 1987).
+
+        Raises
+        ------
+        StoreError : the mark cannot be read or written.
+        """
+        found = self.mark()
+        if found is not None:
+            return found
+        if not self._created(mark):
+            time.sleep(SETTLING)
+        found = self.mark()
+        if found is None:
+            raise StoreError(f"{self.place}: {self.mark_key} was written and is not there", "repeat the command")
+        return found
+
+    def _created(self, mark: Mark) -> bool:
+        """Write the mark where there is none; tell whether the server looked.
+
+        It is written twice: a server that takes the second one too has overwritten an object that was there.
+        """
+        import obstore
+        from obstore.exceptions import AlreadyExistsError
+
+        # In the bucket's own storage class: some cannot be read at once.
+        put: dict[str, Any] = {"attributes": {"Content-Type": "text/plain"}, "use_multipart": False}
+        try:
+            for _ in range(2):
+                try:
+                    obstore.put(self._client, self.mark_key, mark.content(), mode="create", **put)
+                except AlreadyExistsError:
+                    return True
+                except self._errors() as error:
+                    if "<Code>NotImplemented</Code>" not in str(error):
+                        raise
+                    obstore.put(self._client, self.mark_key, mark.content(), **put)
+                    return False
+        except self._errors() as error:
+            raise self._said(f"{self.mark_key} cannot be written", error) from error
+        return False
+
+    def release(self, site: str) -> bool:
+        """Delete the mark of a site where nothing else lies; tell whether that was so.
+
+        Raises
+        ------
+        StoreError : the bucket does not answer, or the mark cannot be deleted.
+        """
+        found = self.mark()
+        if found is None or found.site != site or next(self.listing(), None) is not None or self.foreign:
+            return False
+        try:
+            self._client.delete(self.mark_key)
+        except self._errors() as error:
+            raise self._said(f"{self.mark_key} cannot be deleted", error) from error
+        return True
 
     def prune(self) -> None:
         """Nothing is left behind by removal."""

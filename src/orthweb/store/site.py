@@ -29,11 +29,14 @@ class Stored:
     ----------
     folder : their folder, for the kind filesystem: where it is, or where it would be.
     bucket : for the kind s3: the bucket that was noted for the site (`name_of`), or empty.
+    site, claim : the site's identity, and the name of its last claim of a bucket (`ownership.Mark`).
     """
 
     kind: Kind
     folder: Path
     bucket: str = ""
+    site: str = ""
+    claim: str = ""
 
 
 @runtime_checkable
@@ -56,11 +59,11 @@ class StoreHost(Protocol):
         """Say where the images are."""
 
     def prepare_store(self) -> Path:
-        """Make and claim the folder that the site file names for the store; give it.
+        """Make and claim the folder, or claim the bucket, that the site file names for the store; give the folder.
 
         Raises
         ------
-        SiteFileError : it is not, and must not become, this site's store.
+        UsageError : it is not, and must not become, this site's store.
         """
 
     def quiesced(self, report: Report) -> AbstractContextManager[None]:

@@ -5,24 +5,15 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 from orthweb.errors import NotRunningError
 from orthweb.targets.base import Report
-from orthweb.targets.docker import bringup, inspection
+from orthweb.targets.docker import inspection
+from orthweb.targets.docker.bringup import Bringup
 from orthweb.targets.docker.containers import compose_up
-from orthweb.targets.docker.place import Place, accounts
-from orthweb.targets.host import folder, store
+from orthweb.targets.docker.place import Place
+from orthweb.targets.host import folder
 from orthweb.targets.host.moving import wait_for_index
-
-
-def prepare(place: Place) -> Path:
-    """Make and claim the folder that the site file names for the store; see `StoreHost`."""
-    facts = folder.read_facts(place.state)
-    if place.site.store.path is not None:
-        store.check(place.store, facts.site, "")
-    bringup.make_store(place, accounts(), facts)
-    return place.store
 
 
 @contextlib.contextmanager
@@ -49,12 +40,12 @@ def quiesced(place: Place, report: Report) -> Iterator[None]:
                 compose_up(place.engine, place.project, place.compose_file, ["index"])
             elif not states["index"].runs:
                 place.containers.start(states["index"].name)
-            _wait_for_index(place)
+            wait_for_index(inspection.index_facts(place))
             yield
             done = True
         finally:
             if not ran:
-                bringup.stop(place, report)
+                Bringup(place).stop(report)
             elif not done:
                 report("starting the archive again, with the store as it was")
                 # After Ctrl-C the engine may still be stopping one, and a start would do nothing.
@@ -62,9 +53,3 @@ def quiesced(place: Place, report: Report) -> Iterator[None]:
                     place.containers.stop(names)
                 for name in others:
                     place.containers.start(states[name].name)
-
-
-def _wait_for_index(place: Place) -> None:
-    facts = inspection.host_facts(place).index
-    assert facts is not None, "the index's network is this machine's own"
-    wait_for_index(facts)

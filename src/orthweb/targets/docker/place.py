@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orthweb import secrets
-from orthweb.capabilities import extra
 from orthweb.capabilities.build import OrthancBuild
 from orthweb.capabilities.containers import ContainerScratch
 from orthweb.errors import NotRunningError, SiteFileError, UsageError
@@ -155,11 +154,6 @@ class Place(SitePlace):
         where = f"in the image {self.images.references['archive']}"
         return plugins.equip(self.site, found, self.libraries, scratch, self.state, services.PLUGINS, where)
 
-    @cached_property
-    def libraries(self) -> tuple[extra.Library, ...]:
-        """The plugins that the site file names, read and checked."""
-        return extra.read(self.site)
-
     @property
     def postgresql_major(self) -> int:
         """The PostgreSQL in the index's image."""
@@ -246,6 +240,10 @@ class Place(SitePlace):
         if not facts.network or CHECK_PORT not in facts.ports or secrets.missing(self.state.secrets):
             raise NotRunningError("there is no site here yet", "orthweb up")
         return self._layout(IPv4Network(facts.network), facts.ports[CHECK_PORT])
+
+    def kept_endpoints(self) -> Endpoints:
+        """Give the endpoints of the site that was brought up last; see `kept_layout`."""
+        return self.kept_layout().endpoints
 
     def _layout(self, subnet: IPv4Network, check_port: int) -> Layout:
         addresses = Addresses(subnet)

@@ -12,7 +12,7 @@ from orthweb.targets.base import PlanItem
 from orthweb.targets.docker import images, migration, services
 from orthweb.targets.docker.containers import ContainerState
 from orthweb.targets.docker.place import Layout, Place, accounts, fitted
-from orthweb.targets.host import changes, cluster, folder, handover
+from orthweb.targets.host import bucket, changes, cluster, folder, handover
 from orthweb.targets.host.accounts import Accounts
 from orthweb.targets.host.changes import Item
 from orthweb.targets.host.deployment import File, changed
@@ -78,6 +78,7 @@ def plan(place: Place) -> list[PlanItem]:
         items.append(PlanItem("create", str(place.state.root), "state folder: everything of this site lies there"))
     if place.site.store.kind == "filesystem" and not place.store.exists():
         items.append(PlanItem("create", str(place.store), "store: folder of the DICOM files"))
+    items += bucket.renaming(place)
     missing = secrets.missing(place.state.secrets)
     items += changes.new_secrets(missing)
     due = pki.plan(place.state.pki, place.site, place.base)

@@ -53,6 +53,7 @@ class Facts:
     store : the folder of the DICOM files that was claimed for this site, when it lies outside the state folder.
     store_kind : where this site's images are: filesystem, s3 or database.
     bucket : the bucket that they are in, when they are in one: server, name and root.
+    bucket_claim : random name of this site's last claim of a bucket; the mark in the bucket has it too.
     index_password : SHA-256 of the password that the index has (a random one of 142 bits).
     target : what the site was brought up on last.
     network : IPv4 network of the site's containers.
@@ -65,6 +66,7 @@ class Facts:
     store: str = ""
     store_kind: str = ""
     bucket: str = ""
+    bucket_claim: str = ""
     index_password: str = ""
     target: str = ""
     network: str = ""
@@ -203,6 +205,7 @@ def read_facts(state: StateFolder) -> Facts:
             store=str(data.get("store", "")),
             store_kind=str(data.get("store_kind", "")),
             bucket=str(data.get("bucket", "")),
+            bucket_claim=str(data.get("bucket_claim", "")),
             index_password=str(data.get("index_password", "")),
             # Before it was noted there was one target.
             target=str(data.get("target", "local")),

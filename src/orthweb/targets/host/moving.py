@@ -29,8 +29,8 @@ def stored(place: SitePlace) -> Stored:
         raise NotRunningError("there is no site here yet", "orthweb up")
     images = Path(facts.store) if facts.store else place.state.store
     if facts.store_kind == "s3":
-        return Stored("s3", images, facts.bucket)
-    return Stored("database" if facts.store_kind == "database" else "filesystem", images)
+        return Stored("s3", images, facts.bucket, facts.site, facts.bucket_claim)
+    return Stored("database" if facts.store_kind == "database" else "filesystem", images, site=facts.site)
 
 
 def remember(place: SitePlace, kind: Kind) -> None:

@@ -7,16 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orthweb import pki
+from orthweb.capabilities import extra
 from orthweb.capabilities.build import OrthancBuild
 from orthweb.errors import SiteFileError, UsageError
 from orthweb.render import orthanc
-from orthweb.render.endpoints import Role
+from orthweb.render.endpoints import Endpoints, Role
 from orthweb.store.site import name_of
-from orthweb.targets.host import folder, rendering, store
+from orthweb.targets.host import bucket, folder, rendering, store
 
 if TYPE_CHECKING:
     from orthweb.site import Site
-    from orthweb.targets.base import Report
+    from orthweb.targets.base import PlanItem, Report
 
 
 class SitePlace:
@@ -40,6 +41,29 @@ class SitePlace:
     def build(self) -> OrthancBuild:
         """The Orthanc that this site runs."""
         raise NotImplementedError
+
+    @property
+    def postgresql_major(self) -> int:
+        """The PostgreSQL that this site runs."""
+        raise NotImplementedError
+
+    def running(self) -> bool:
+        """Tell whether the site runs."""
+        raise NotImplementedError
+
+    def kept_endpoints(self) -> Endpoints:
+        """Give the endpoints of the site that was brought up last.
+
+        Raises
+        ------
+        NotRunningError : there is none.
+        """
+        raise NotImplementedError
+
+    @cached_property
+    def libraries(self) -> tuple[extra.Library, ...]:
+        """The plugins that the site file names, read and checked."""
+        return extra.read(self.site)
 
     @property
     def store(self) -> Path:
@@ -89,15 +113,14 @@ class SitePlace:
         """Name the bucket so that it is known again: server, name and root; empty when the images are not in one."""
         return name_of("s3", self.site, self.store) if self.site.store.kind == "s3" else ""
 
-    def try_bucket(self, report: Report) -> None:
-        """Refuse a bucket that takes no objects before it becomes this site's, and only say so afterwards.
+    def try_bucket(self, report: Report) -> list[PlanItem]:
+        """Claim the bucket for this site, if its images shall be in one; give what was changed. See `bucket.take`.
 
         Raises
         ------
-        UsageError : with what the server says.
+        UsageError : it takes no objects, or is another site's.
         """
-        if self.site.store.kind == "s3":
-            store.try_bucket(self.site.s3, report, known=bool(folder.read_facts(self.state).bucket))
+        return bucket.take(self, report) if self.site.store.kind == "s3" else []
 
     def _check_store(self, facts: folder.Facts) -> None:
         kind = self.site.store.kind
@@ -112,14 +135,8 @@ class SitePlace:
                 ]
             )
         if kind == "s3":
-            if facts.bucket not in ("", self.bucket):
-                raise SiteFileError(
-                    [
-                        f"s3: names another place than {facts.bucket}, where this site's images are: set it again; to "
-                        "move them, `orthweb store migrate --to filesystem` first, and from there to the new bucket"
-                    ]
-                )
             rendering.s3_files(self.site.s3)
+            bucket.check(self.site.s3, facts, self.bucket)
         if kind != "filesystem":
             return
         if self.site.store.path is not None:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from orthweb import secrets
 from orthweb.access import Credentials, MoveDestination, SiteAccess
-from orthweb.render.endpoints import Endpoints
 from orthweb.targets.host.place import SitePlace
 
 if TYPE_CHECKING:
@@ -27,8 +26,14 @@ def connectable(site: Site) -> str:
     return str(addresses[0]) if site.tls.certificate is None else site.hostname
 
 
-def access(place: SitePlace, endpoints: Endpoints) -> SiteAccess:
-    """Give endpoints, trust and credentials of a site that was brought up."""
+def access(place: SitePlace) -> SiteAccess:
+    """Give endpoints, trust and credentials of a site that was brought up.
+
+    Raises
+    ------
+    NotRunningError : there is none.
+    """
+    endpoints = place.kept_endpoints()
     kept = secrets.read(place.state.secrets)
     files = place.pki
     return SiteAccess(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from orthweb.state import FOLDER_NAME
 from orthweb.targets.base import Report
-from orthweb.targets.host import folder, store
+from orthweb.targets.host import bucket, folder, store
 from orthweb.targets.host.place import SitePlace
 
 
@@ -30,7 +30,7 @@ def remove_everything(place: SitePlace, report: Report) -> None:
     if not store.delete(place.store, identity):
         report(f"{place.store}: left alone, because it is not marked as this site's store")
     if place.bucket:
-        report(f"{place.bucket}: its objects, which are patients' images, stay there; delete them with your S3 tools")
+        report(bucket.leave(place))
     shutil.rmtree(place.run, ignore_errors=True)
     link = place.base / FOLDER_NAME
     if link.is_symlink():

@@ -6,25 +6,16 @@ import contextlib
 import os
 import re
 import shutil
-from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from orthweb.errors import SiteFileError, UsageError
+from orthweb.errors import SiteFileError
 from orthweb.files import write_whole
-
-if TYPE_CHECKING:
-    from orthweb.site import S3
-    from orthweb.targets.base import Report
 
 MARK = ".orthweb-store"
 """File in the store's folder with the identity of the site that it belongs to."""
 
 HARMLESS = frozenset({"lost+found", f".{MARK}.part"})
 """What an empty file system has in it, and what a call that was killed while it wrote the mark leaves there."""
-
-BUCKET_SECONDS = 5.0
-"""How long `up` waits for a bucket to answer."""
 
 _IS_ORTHANCS = re.compile("[0-9a-f]{2}")
 """Names of the folders that Orthanc makes."""
@@ -99,31 +90,6 @@ def check(path: Path, site: str, claimed: str) -> None:
     found = problem(path, site, claimed)
     if found is not None:
         raise SiteFileError([f"store.path: {found}"])
-
-
-def try_bucket(s3: S3, report: Report, *, known: bool) -> None:
-    """Find out whether the bucket takes objects.
-
-    Parameters
-    ----------
-    known : whether images may be in it: then the site comes up without it too, and only says so.
-
-    Raises
-    ------
-    UsageError : it takes none, and is not this site's yet: once it is, a mistyped name would be hard to mend.
-    """
-    from orthweb.store.attachment import StoreError
-    from orthweb.store.s3 import bucket_of
-
-    try:
-        bucket_of(s3, timedelta(seconds=min(s3.deadline, BUCKET_SECONDS))).probe()
-    except StoreError as error:
-        if not known:
-            raise UsageError(
-                f"s3: {error.message}",
-                "make that bucket, or mend [s3] in the site file: s3.credentials where this machine has no role",
-            ) from error
-        report(f"s3: {error.message}; images are refused as long as that is so")
 
 
 def claim(path: Path, site: str) -> None:

@@ -7,12 +7,11 @@ import json
 import re
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import httpx
 import psutil
 
-from orthweb.access import SiteAccess
 from orthweb.checks.facts import HostFacts, IndexFacts, InternalPort, ServiceFacts, store_facts
 from orthweb.errors import NotRunningError, OrthwebError
 from orthweb.logs import in_folder
@@ -21,13 +20,11 @@ from orthweb.state import StateFolder
 from orthweb.store.site import name_of
 from orthweb.targets.base import ServiceStatus, SiteStatus
 from orthweb.targets.host import accounts, machine, reaching
+from orthweb.targets.host.inspection import private_files, site_status
 from orthweb.targets.host.readiness import ready
 from orthweb.targets.local import supervision
 from orthweb.targets.local.place import Place
 from orthweb.targets.local.supervision import RUNNING, STARTING
-
-if TYPE_CHECKING:
-    pass
 
 
 def edge_ports(state: StateFolder) -> set[int]:
@@ -105,16 +102,6 @@ def _user(service: str) -> str:
     return accounts.DEBIAN_USERS["index" if service == "index" else "archive"][0]
 
 
-def access(place: Place) -> SiteAccess:
-    """Give endpoints, trust and credentials of a site that was brought up.
-
-    Raises
-    ------
-    NotRunningError : there is none.
-    """
-    return reaching.access(place, place.kept_endpoints())
-
-
 def status(place: Place) -> SiteStatus:
     """Look at a local site: its services, and whether it answers."""
     site = place.site
@@ -129,7 +116,7 @@ def status(place: Place) -> SiteStatus:
         problem = "there is no site here yet: orthweb up"
     elif alive:
         try:
-            problem = ready(access(place))
+            problem = ready(reaching.access(place))
         except NotRunningError as error:
             problem = str(error)
     state: Literal["running", "degraded", "stopped", "absent"] = "stopped"
@@ -137,18 +124,15 @@ def status(place: Place) -> SiteStatus:
         state = "running" if problem is None else "degraded"
     elif not place.state.facts.exists():
         state = "absent"
-    return SiteStatus(
-        name=site.name,
-        target="local",
-        state=state,
-        answers=problem is None,
-        problem=problem,
-        url=f"https://{site.hostname}:{site.edge.https_port}/",
-        dicom=f"{site.hostname}:{site.edge.dicom_port}",
-        aet=site.dicom.aet,
-        services=services,
-        facts={"state": str(place.state.root), "store": name_of(site.store.kind, site, place.store)},
-    )
+    store = name_of(site.store.kind, site, place.store)
+    return site_status(place, "local", state, problem, services, {"store": store})
+
+
+def index_facts(place: Place) -> IndexFacts:
+    """Say how a site's index is reached."""
+    folder = place.state.archive
+    port = place.kept_endpoints().index.port
+    return IndexFacts("localhost", port, DATABASE, ROLE, folder / "tls" / "internal-ca.pem", folder / "index-passfile")
 
 
 def host_facts(place: Place) -> HostFacts:
@@ -173,14 +157,7 @@ def host_facts(place: Place) -> HostFacts:
         secrets=state.secrets,
         logs=in_folder(state.logs),
         access_log="edge-access.log",
-        index=IndexFacts(
-            "localhost",
-            chosen.index,
-            DATABASE,
-            ROLE,
-            state.archive / "tls" / "internal-ca.pem",
-            state.archive / "index-passfile",
-        ),
+        index=index_facts(place),
         store=store_facts(place.site, place.store),
         services=tuple(services),
         internal_ports=(
@@ -191,15 +168,5 @@ def host_facts(place: Place) -> HostFacts:
         ),
         listen=tuple(str(address) for address in place.site.edge.listen),
         max_body=machine.max_body(place.site),
-        private=tuple(
-            path
-            for top in (
-                state.pki,
-                state.edge,
-                *(state.service(name) for name, _ in place.archives),
-                state.index / "tls",
-            )
-            for path in sorted(top.rglob("*"))
-            if path.suffix == ".key" or path.name in ("users.json", "index-passfile", "htpasswd")
-        ),
+        private=private_files(place),
     )

@@ -4,26 +4,17 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from pathlib import Path
 
 from orthweb.errors import NotRunningError
 from orthweb.targets.base import Report
-from orthweb.targets.host import folder, store
+from orthweb.targets.host import folder
 from orthweb.targets.host.moving import wait_for_index
-from orthweb.targets.local import bringup, inspection, supervision
+from orthweb.targets.local import inspection
+from orthweb.targets.local.bringup import Bringup
 from orthweb.targets.local.place import Place
 
 BESIDE = ("edge", "index")
 """The services that are no Orthanc."""
-
-
-def prepare(place: Place) -> Path:
-    """Make and claim the folder that the site file names for the store; see `StoreHost`."""
-    facts = folder.read_facts(place.state)
-    if place.site.store.path is not None:
-        store.check(place.store, facts.site, "")
-    bringup.make_store(place, facts)
-    return place.store
 
 
 @contextlib.contextmanager
@@ -41,15 +32,15 @@ def quiesced(place: Place, report: Report) -> Iterator[None]:
                 place.supervisor.stop("edge", *_archives(place))
             else:
                 report("starting the index alone")
-                bringup.clear_leftovers(place, report)
-                supervision.launch(configuration, place.state.logs / "supervisor.log")
+                Bringup(place, report).clear_leftovers()
+                Bringup(place).launch()
             place.supervisor.start("index")
-            _wait_for_index(place)
+            wait_for_index(inspection.index_facts(place))
             yield
             done = True
         finally:
             if not ran:
-                bringup.stop(place, report)
+                Bringup(place).stop(report)
             elif not done:
                 report("starting the archive again, with the store as it was")
                 for name in (*_archives(place), "edge"):
@@ -59,9 +50,3 @@ def quiesced(place: Place, report: Report) -> Iterator[None]:
 def _archives(place: Place) -> list[str]:
     """Name the Orthancs that the supervisor knows: the site file may name others by now."""
     return [name for name in place.supervisor.services() if name not in BESIDE]
-
-
-def _wait_for_index(place: Place) -> None:
-    facts = inspection.host_facts(place).index
-    assert facts is not None, "a local site's index is on this machine"
-    wait_for_index(facts)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orthweb import secrets
-from orthweb.capabilities import extra
 from orthweb.capabilities.build import OrthancBuild
 from orthweb.capabilities.machine import MachineScratch
 from orthweb.errors import NotRunningError, SiteFileError
@@ -47,11 +46,6 @@ class Place(SitePlace):
         found = programs.find(programs.index_major(self.data))
         return replace(found, orthanc=self._equipped(found))
 
-    @cached_property
-    def libraries(self) -> tuple[extra.Library, ...]:
-        """The plugins that the site file names, read and checked."""
-        return extra.read(self.site)
-
     def _equipped(self, found: Programs) -> OrthancBuild:
         """Add the site file's plugins to this machine's Orthanc, once they have been tried apart.
 
@@ -77,6 +71,11 @@ class Place(SitePlace):
     def build(self) -> OrthancBuild:
         """The Orthanc of this machine."""
         return self.programs.orthanc
+
+    @property
+    def postgresql_major(self) -> int:
+        """The PostgreSQL of this machine."""
+        return self.programs.postgresql_major
 
     def check(self) -> None:
         """Refuse what makes no sense on this machine, before anything is changed.

@@ -8,7 +8,7 @@ from orthweb import pki, secrets
 from orthweb.errors import SiteFileError
 from orthweb.sitefile import check_ports
 from orthweb.targets.base import PlanItem
-from orthweb.targets.host import accounts, changes, folder, handover, machine
+from orthweb.targets.host import accounts, bucket, changes, folder, handover, machine
 from orthweb.targets.host.changes import Item
 from orthweb.targets.host.deployment import File, changed
 from orthweb.targets.local import database, inspection, migration, replicas
@@ -44,6 +44,7 @@ def plan(place: Place) -> list[PlanItem]:
         items.append(PlanItem("create", str(place.store), "store: folder of the DICOM files"))
     elif place.site.store.path is not None and not folder.read_facts(place.state).store:
         items.append(PlanItem("change", str(place.store), "store: becomes the archive's alone (owner, mode 0700)"))
+    items += bucket.renaming(place)
     missing = secrets.missing(place.state.secrets)
     items += changes.new_secrets(missing)
     due = pki.plan(place.state.pki, place.site, place.base)
