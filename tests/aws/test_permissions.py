@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from aws.lifecycle import Lifecycle
+from aws.resources import resources
+from orthweb.permissions.actions import DATA, LOCAL, actions
+from orthweb.permissions.resources import TYPES
+
 pytestmark = pytest.mark.timeout(900)
 
 LIVES = ("single", "ha")
@@ -40,3 +45,47 @@ ACTIONS = {
     "s3:PutPublicAccessBlock": "s3:PutBucketPublicAccessBlock",
 }
 """API operations of S3 whose action has another name (AWS's Service Authorization Reference, Amazon S3)."""
+
+NOT_CALLED = {
+    "backup:DeleteRecoveryPoint": "the emulated vault has no recovery points",
+    "cloudtrail:GetEventSelectors": "the emulator says that trails have no selectors of their own",
+    "elasticloadbalancing:DescribeCapacityReservation": "called where the provider knows of capacity reservations",
+    "s3:DeleteObject": "the emulated buckets are empty",
+    "s3:DeleteObjectVersion": "the emulated buckets are empty",
+}
+"""Actions of the table that these deployments take no call of, and why they are in it."""
+
+
+def action(service: str, operation: str) -> str:
+    """Name the IAM action that a call asks for."""
+    name = f"{SERVICES.get(service, service)}:{operation}"
+    return ACTIONS.get(name, name)
+
+
+def called(life: Lifecycle) -> set[str]:
+    """List the actions that Terraform took in a whole life."""
+    assert life.left is not None
+    assert life.aws is not None
+    return {action(call.service, call.operation) for call in life.aws.calls() if call.terraform}
+
+
+@every
+def test_resource_types_when_planned_then_are_in_the_table(life: Lifecycle) -> None:
+    assert {found.type for found in resources(life.planned)} - LOCAL <= set(TYPES)
+
+
+@every
+def test_calls_when_a_site_is_made_changed_and_destroyed_then_are_allowed(life: Lifecycle) -> None:
+    types = {found.type for found in resources(life.planned)} - LOCAL
+    taken = called(life)
+    assert len(taken) > 100
+    assert taken - actions(types) == set()
+
+
+def test_actions_when_in_the_table_then_were_called_or_have_a_reason(single: Lifecycle, ha: Lifecycle) -> None:
+    taken = called(single) | called(ha)
+    types = {found.type for life in (single, ha) for found in resources(life.planned)} - LOCAL
+    needs = [TYPES[name] for name in types] + list(DATA.values())
+    wanted = {name for one in needs for name in (*one.create, *one.read, *one.delete)}
+    assert wanted - taken - set(NOT_CALLED) == set()
+    assert {name for name in NOT_CALLED if name in taken} <= {"elasticloadbalancing:DescribeCapacityReservation"}
