@@ -32,7 +32,7 @@ locals {
 
 resource "aws_ssm_parameter" "this" {
   #checkov:skip=CKV2_AWS_34:Names, references and public certificates; what is secret is in Secrets Manager
-  #checkov:skip=CKV_AWS_337:As above
+  #checkov:skip=CKV_AWS_337:Names, references and public certificates; a key of their own would protect nothing
   for_each = local.parameters
 
   name        = "${local.parameter_prefix}/${each.key}"
