@@ -26,7 +26,7 @@ def judged(left_out: Callable[[str], None]) -> dict[str, Any]:
     if not OWN.exists():
         left_out("no checkov (scripts/venv checkov installs it)")
     done = subprocess.run(
-        [OWN, "--directory", SOURCE, "--framework", "terraform", "--skip-download", "--quiet", "--output", "json"],
+        [OWN, "--directory", SOURCE, "--framework", "terraform", "--skip-download", "--compact", "--output", "json"],
         capture_output=True,
         text=True,
         timeout=120,
