@@ -1,3 +1,14 @@
+terraform {
+  required_version = ">= 1.11"
+
+  required_providers {
+    aws = {
+      source  = "hashicorp/aws"
+      version = ">= 5.100"
+    }
+  }
+}
+
 # Terraform makes the secrets, not their values: the first host fills in what is empty. So no secret passes through the plan,
 # the state or the machine that Terraform runs on, but for a password or certificate that a person chooses to give: these are
 # write-only arguments, which Terraform hands to AWS and forgets.
