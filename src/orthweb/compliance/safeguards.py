@@ -348,8 +348,9 @@ SAFEGUARDS: Final = (
                 ("index.plaintext", "index.archive_tls"),
             ),
         ),
-        "Modalities that cannot speak TLS: put them behind the client VPN (`aws.vpn`), which encrypts the way to the "
-        "network, or leave them out. A modality with `tls = false` in the site file is sent to in clear.",
+        "Modalities that cannot speak TLS need something beside them that does it for them ([aws.md](aws.md)): the "
+        "site answers nothing else, through the client VPN neither. A modality with `tls = false` in the site "
+        "file is sent to in clear.",
     ),
     Safeguard(
         "(e)(2)(i)",
