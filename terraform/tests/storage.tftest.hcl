@@ -114,6 +114,13 @@ run "images_are_encrypted_versioned_at_hand_and_for_the_archive_only" {
     error_message = "Images must be refused to all but the archive and the roles that are named."
   }
   assert {
+    condition = one([
+      for statement in data.aws_iam_policy_document.images.statement :
+      toset(statement.condition[*].test) if statement.sid == "DenyImagesToOthers"
+    ]) == toset(["ArnNotEquals"])
+    error_message = "The refusal must be for whoever is none of them."
+  }
+  assert {
     condition = alltrue([
       for policy in [data.aws_iam_policy_document.images, data.aws_iam_policy_document.logs] : anytrue([
         for statement in policy.statement :

@@ -55,9 +55,7 @@ locals {
 
   # What a host calls: its parameters and secrets, its database's address, container images, logs, the launch signal and
   # Session Manager.
-  endpoint_services = [
-    "autoscaling", "ec2messages", "ecr.api", "ecr.dkr", "logs", "rds", "secretsmanager", "ssm", "ssmmessages",
-  ]
+  endpoint_services = ["autoscaling", "ecr.api", "ecr.dkr", "logs", "rds", "secretsmanager", "ssm", "ssmmessages"]
 }
 
 resource "aws_vpc" "this" {
