@@ -14,11 +14,10 @@ pytestmark = pytest.mark.timeout(900)
 LIVES = ("single", "ha")
 every = pytest.mark.parametrize("life", LIVES, indirect=True)
 
-SERVICES = {"monitoring": "cloudwatch", "tagging": "tag"}
+SERVICES = {"monitoring": "cloudwatch"}
 """Signing names that are not IAM's name of the service."""
 
 ACTIONS = {
-    "s3:CreateBucket": "s3:CreateBucket",
     "s3:DeleteBucketEncryption": "s3:PutEncryptionConfiguration",
     "s3:DeleteBucketLifecycle": "s3:PutLifecycleConfiguration",
     "s3:DeleteBucketOwnershipControls": "s3:PutBucketOwnershipControls",

@@ -249,8 +249,9 @@ TYPES: Final[Mapping[str, Needs]] = {
     "aws_network_interface": needs(
         create="ec2:CreateNetworkInterface",
         read="ec2:DescribeNetworkInterfaces",
-        update="ec2:AssignPrivateIpAddresses DeleteTags ModifyNetworkInterfaceAttribute UnassignPrivateIpAddresses",
-        delete="ec2:DeleteNetworkInterface DetachNetworkInterface",
+        update="ec2:AssignPrivateIpAddresses DeleteTags DetachNetworkInterface ModifyNetworkInterfaceAttribute "
+        "UnassignPrivateIpAddresses",
+        delete="ec2:DeleteNetworkInterface",
         beside="ec2:CreateTags",
     ),
     "aws_route": needs(
