@@ -36,3 +36,13 @@ def test_modules_when_terraform_tests_them_then_every_run_passes(file: str, terr
     told = terraform.run(f"test {file}", "test", "-no-color", f"-filter=tests/{file}")
     assert "Success! " in told
     assert "Success! 0 passed" not in told
+
+
+def test_graph_when_drawn_then_only_what_needs_the_database_waits_for_it(terraform: Terraform) -> None:
+    """The database is most of the time that an apply takes: hosts boot, install themselves and pull images meanwhile."""
+    drawn = re.findall(r'^\s*"([^"]+)" -> "([^"]+)";', terraform.run("graph", "graph"), re.MULTILINE)
+    waiting = {later for later, earlier in drawn if earlier == DATABASE}
+    while added := {later for later, earlier in drawn if earlier in waiting} - waiting:
+        waiting |= added
+    assert any(earlier == DATABASE or later == DATABASE for later, earlier in drawn)
+    assert waiting <= {"module.backup.aws_backup_selection.this"}
