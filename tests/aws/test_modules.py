@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from aws.terraform import SOURCE, Terraform
 
+DATABASE = "module.database.aws_db_instance.this"
 FILES = sorted(path.name for path in (SOURCE / "tests").glob("*.tftest.hcl"))
 
 
@@ -39,10 +41,10 @@ def test_modules_when_terraform_tests_them_then_every_run_passes(file: str, terr
 
 
 def test_graph_when_drawn_then_only_what_needs_the_database_waits_for_it(terraform: Terraform) -> None:
-    """The database is most of the time that an apply takes: hosts boot, install themselves and pull images meanwhile."""
+    """The database is most of the time that an apply takes: hosts boot and pull their images meanwhile."""
     drawn = re.findall(r'^\s*"([^"]+)" -> "([^"]+)";', terraform.run("graph", "graph"), re.MULTILINE)
     waiting = {later for later, earlier in drawn if earlier == DATABASE}
     while added := {later for later, earlier in drawn if earlier in waiting} - waiting:
         waiting |= added
     assert any(earlier == DATABASE or later == DATABASE for later, earlier in drawn)
-    assert waiting <= {"module.backup.aws_backup_selection.this"}
+    assert waiting <= {"module.backup.aws_backup_selection.index"}

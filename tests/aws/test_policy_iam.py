@@ -72,7 +72,7 @@ def test_policies_when_they_allow_then_resources_are_named_or_there_is_a_reason(
 def test_policies_when_they_allow_everyone_then_there_is_a_condition(life: Lifecycle) -> None:
     for kind, statement in allowed(life):
         if str(statement.document.get("Principal", "")) in ("*", "{'AWS': '*'}", "{'AWS': ['*']}"):
-            # AWS's own buckets of image layers and of its agent are read by whoever may pass, and by nobody are written.
+            # AWS's own buckets, of image layers and of its agent, are read by whoever may pass.
             layers = kind == "aws_vpc_endpoint" and statement.actions == ("s3:GetObject",)
             assert statement.document.get("Condition") or (layers and "*" not in statement.resources), statement
 

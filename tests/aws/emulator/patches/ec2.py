@@ -79,8 +79,8 @@ def create_flow_logs(former: Any, self: Any) -> Any:
     return answer
 
 
-# The interface that comes with an instance goes with it, and one that was made before is free; in moto both stay attached.
-# (The instance keeps its own record of them: it is described for a while after its end.)
+# The interface that comes with an instance goes with it, and one that was made before is free; in moto both stay
+# attached. (The instance keeps its own record of them: it is described for a while after its end.)
 @replaces(Instance)
 def terminate(former: Any, self: Any) -> Any:
     previous = former(self)
