@@ -81,14 +81,15 @@ module "security" {
 module "storage" {
   source = "./modules/storage"
 
-  name               = var.name
-  region             = local.region
-  account_id         = local.account_id
-  partition          = local.partition
-  production         = var.production
-  data_key_arn       = module.keys.data_key_arn
-  archive_role_arn   = module.compute.role_arn
-  other_role_arns    = flatten(module.backup[*].role_arns)
+  name             = var.name
+  region           = local.region
+  account_id       = local.account_id
+  partition        = local.partition
+  production       = var.production
+  data_key_arn     = module.keys.data_key_arn
+  archive_role_arn = module.compute.role_arn
+  # Not [*], which would wait for all of that module, and so for the database.
+  other_role_arns    = var.backup ? module.backup[0].role_arns : []
   object_lock_days   = var.object_lock_days
   replica_bucket_arn = var.replica_bucket_arn
   replica_key_arn    = var.replica_key_arn
