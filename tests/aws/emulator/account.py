@@ -104,8 +104,8 @@ class Emulator:
 
     def failures(self) -> list[str]:
         """Name the operations that moto does not have or that broke in it, each once, with what it said."""
-        found = [f"{call.service}:{call.operation} ({call.status} {call.error})" for call in self.calls()]
-        return sorted({line for line, call in zip(found, self.calls(), strict=False) if call.status >= 500})
+        broken = [call for call in self.calls() if call.status >= 500]
+        return sorted({f"{call.service}:{call.operation} ({call.status} {call.error})" for call in broken})
 
     def check(self) -> None:
         """Fail when there was a call that moto cannot answer, or when the server has died."""
