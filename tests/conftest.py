@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-TIERS = ("unit", "render", "live")
+TIERS = ("unit", "render", "aws", "live")
 """Folders under tests/, quickest first: a mistake shows before anything is started."""
 
 PATHS = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])

@@ -24,6 +24,7 @@ MODULES = (
     "init",
     "config",
     "plan",
+    "cost",
     "up",
     "status",
     "logs",

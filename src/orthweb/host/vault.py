@@ -1,0 +1,122 @@
+"""The site's secrets in Secrets Manager: read, filled while they are empty, and their versions for a rotation."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+from orthweb.errors import OrthwebError
+from orthweb.host.account import AwsAccount, AwsError, told
+
+Stage = Literal["AWSCURRENT", "AWSPENDING"]
+
+ADMIN, TLS, INDEX, SITE = "admin", "tls", "index", "site"
+"""The site's four secrets."""
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version of a secret.
+
+    Parameters
+    ----------
+    identity : Secrets Manager's name of it.
+    values : JSON object of texts; ``repr`` does not show it.
+    made : when (aware).
+    """
+
+    identity: str
+    values: Mapping[str, str] = field(repr=False)
+    made: datetime
+
+
+class Vault:
+    """The secrets of one site.
+
+    Parameters
+    ----------
+    account : whose role may read them, and put values into them.
+    """
+
+    def __init__(self, account: AwsAccount) -> None:
+        self._account = account
+
+    @property
+    def _client(self) -> Any:
+        return self._account.client("secretsmanager")
+
+    def _name(self, which: str) -> str:
+        return self._account.settings.secret(which)
+
+    def read(self, which: str, stage: Stage = "AWSCURRENT") -> Version | None:
+        """Read a secret; None while it is empty or has nothing at this stage.
+
+        Raises
+        ------
+        AwsError : it cannot be read.
+        OrthwebError : it is no JSON object of texts.
+        """
+        return self.read_named(self._name(which), stage)
+
+    def read_named(self, name: str, stage: Stage = "AWSCURRENT") -> Version | None:
+        """Read a secret by its full name or ARN, such as the database's own."""
+        try:
+            with told(f"secret {name}"):
+                found = self._client.get_secret_value(SecretId=name, VersionStage=stage)
+        except AwsError as error:
+            if error.code == "ResourceNotFound":  # what a secret without a value answers as well
+                return None
+            raise
+        return Version(str(found["VersionId"]), _values(name, found.get("SecretString", "")), found["CreatedDate"])
+
+    def fill(self, which: str, values: Mapping[str, str]) -> Version:
+        """Put values into a secret that is empty; give what it holds afterwards, whoever put it there.
+
+        To be called with the site's lock held.
+        """
+        known = self.read(which)
+        if known is not None:
+            return known
+        self.put(which, values)
+        made = self.read(which)
+        if made is None:
+            raise OrthwebError(f"secret {self._name(which)}: holds nothing after it was written", "terraform apply")
+        return made
+
+    def put(self, which: str, values: Mapping[str, str], stage: Stage = "AWSCURRENT") -> None:
+        """Put a new version into a secret."""
+        with told(f"secret {self._name(which)}"):
+            self._client.put_secret_value(
+                SecretId=self._name(which), SecretString=json.dumps(dict(values)), VersionStages=[stage]
+            )
+
+    def promote(self, which: str, version: Version) -> None:
+        """Make a pending version the current one; the one before becomes AWSPREVIOUS. Can be repeated."""
+        current = self.read(which)
+        with told(f"secret {self._name(which)}"):
+            if current is None or current.identity != version.identity:
+                self._client.update_secret_version_stage(
+                    SecretId=self._name(which),
+                    VersionStage="AWSCURRENT",
+                    MoveToVersionId=version.identity,
+                    **({"RemoveFromVersionId": current.identity} if current is not None else {}),
+                )
+            pending = self.read(which, "AWSPENDING")
+            if pending is not None and pending.identity == version.identity:
+                self._client.update_secret_version_stage(
+                    SecretId=self._name(which), VersionStage="AWSPENDING", RemoveFromVersionId=version.identity
+                )
+
+
+def _values(name: str, text: str) -> dict[str, str]:
+    """Read a secret's text; the error says nothing of what stands in it."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise OrthwebError(f"secret {name}: should be a JSON object", "put a right value, or delete it")
+    return {str(key): str(value) for key, value in found.items()}

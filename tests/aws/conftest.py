@@ -1,0 +1,100 @@
+"""What the AWS tests share: where Terraform and its provider are, and deployments that live while tests run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from aws import plots
+from aws.emulator import Emulator, emulator
+from aws.lifecycle import Lifecycle, Plot
+from aws.providers import provider_environment
+
+SOURCE = Path(__file__).parents[2] / "terraform"
+"""The configuration that is tested."""
+
+LIVES: dict[str, Callable[[], Plot]] = {"stranger": plots.stranger, "single": plots.single, "ha": plots.ha}
+
+_lived: list[Lifecycle] = []
+
+
+@pytest.fixture(scope="session")
+def terraform_program(program: Callable[[str], Path]) -> Path:
+    """Find Terraform."""
+    return program("terraform")
+
+
+@pytest.fixture(scope="session")
+def terraform_environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Give the variables with which Terraform finds its AWS provider on this machine."""
+    return provider_environment(tmp_path_factory.mktemp("providers"))
+
+
+@pytest.fixture(scope="session")
+def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    """Give an empty account that tests share; they name what they make after themselves."""
+    with emulator(tmp_path_factory.mktemp("emulator")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _lives(
+    request: pytest.FixtureRequest,
+    terraform_program: Path,
+    terraform_environment: dict[str, str],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[dict[str, Lifecycle]]:
+    """Start at once every life that a chosen test asks for: most of their time passes in waiting."""
+    wanted = {name for item in request.session.items for name in _named(item)}
+    lives = {
+        name: Lifecycle(LIVES[name](), SOURCE, tmp_path_factory.mktemp(name), terraform_environment, terraform_program)
+        for name in LIVES
+        if name in wanted
+    }
+    for life in lives.values():
+        _lived.append(life)
+        life.start()
+    yield lives
+    for life in lives.values():
+        life.stop()
+
+
+def _named(item: pytest.Item) -> set[str]:
+    chosen = getattr(item, "callspec", None)
+    names = {*getattr(item, "fixturenames", ()), chosen.params.get("life", "") if chosen else ""}
+    return names & set(LIVES)
+
+
+@pytest.fixture(scope="session")
+def life(request: pytest.FixtureRequest, _lives: dict[str, Lifecycle]) -> Lifecycle:
+    """Give each life that the test is parametrized with, by name."""
+    return _lives[request.param]
+
+
+@pytest.fixture(scope="session")
+def single(_lives: dict[str, Lifecycle]) -> Lifecycle:
+    """One host; see `plots.single`."""
+    return _lives["single"]
+
+
+@pytest.fixture(scope="session")
+def ha(_lives: dict[str, Lifecycle]) -> Lifecycle:
+    """Hosts in three zones; see `plots.ha`."""
+    return _lives["ha"]
+
+
+@pytest.fixture(scope="session")
+def stranger(_lives: dict[str, Lifecycle]) -> Lifecycle:
+    """All defaults; see `plots.stranger`."""
+    return _lives["stranger"]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what was measured: resources and seconds."""
+    if _lived:
+        terminalreporter.section("deployments")
+    for life in _lived:
+        commands = ", ".join(f"{step} {seconds:.0f} s" for step, seconds in life.seconds.items())
+        terminalreporter.write_line(f"{life.plot.name}: {commands}")

@@ -1,0 +1,76 @@
+"""Amazon EC2: Debian's images, and what moto forgets of rules, launch templates and flow logs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from moto.ec2.models import amis
+from moto.ec2.models.launch_templates import LaunchTemplate
+from moto.ec2.models.security_groups import SecurityGroupRule
+from moto.ec2.responses.flow_logs import FlowLogs
+
+from aws.emulator.patches import replaces
+
+DEBIAN = "136693071363"
+"""Debian's own account (wiki.debian.org/Cloud/AmazonEC2Image)."""
+
+IMAGES = (
+    ("ami-0deb1a13a0d640001", "debian-13-amd64-20251006-2257", "x86_64", "2025-10-06T22:57:00.000Z"),
+    ("ami-0deb1a13a0d640002", "debian-13-amd64-20251117-2299", "x86_64", "2025-11-17T22:57:00.000Z"),
+    ("ami-0deb1a13a0640003a", "debian-13-arm64-20251117-2299", "arm64", "2025-11-17T22:57:00.000Z"),
+    ("ami-0deb1a12a0d640004", "debian-12-amd64-20251112-2294", "x86_64", "2025-11-12T22:57:00.000Z"),
+)
+
+# moto knows images of Amazon, Canonical and Microsoft alone.
+amis.AMIS.extend(
+    {
+        "ami_id": identifier,
+        "state": "available",
+        "public": True,
+        "owner_id": DEBIAN,
+        "image_location": f"{DEBIAN}/{name}",
+        "image_type": "machine",
+        "name": name,
+        "description": name,
+        "architecture": architecture,
+        "creation_date": created,
+        "root_device_type": "ebs",
+        "root_device_name": "/dev/xvda",
+        "virtualization_type": "hvm",
+        "hypervisor": "xen",
+        "sriov": "simple",
+    }
+    for identifier, name, architecture, created in IMAGES
+)
+
+
+# moto returns the description of an address range and forgets that of a group or prefix list.
+def _description(self: Any) -> str | None:
+    return (self.ip_range or {}).get("Description") or (self.source_group or {}).get("Description")
+
+
+setattr(SecurityGroupRule, "description", property(_description))  # noqa: B010  (mypy: it is no attribute yet)
+
+
+# Tags of the template itself are no part of the template's data, so AWS does not return them with it.
+@replaces(LaunchTemplate)
+def create_version(former: Any, self: Any, data: dict[str, Any], description: str) -> Any:
+    specified = [tags for tags in data.pop("TagSpecifications", []) if tags.get("ResourceType") != "launch-template"]
+    return former(self, {**data, "TagSpecifications": specified} if specified else data, description)
+
+
+# moto drops the format of flow logs that go to a bucket: the provider would replace them in every plan.
+@replaces(FlowLogs)
+def create_flow_logs(former: Any, self: Any) -> Any:
+    before = set(self.ec2_backend.flow_logs)
+    answer = former(self)
+    options = self._get_param("DestinationOptions")
+    for identifier in set(self.ec2_backend.flow_logs) - before if options else ():
+        self.ec2_backend.flow_logs[identifier].destination_options = {
+            "FileFormat": options.get("FileFormat", "plain-text"),
+            **{
+                name: str(options.get(name, False)).lower() == "true"
+                for name in ("HiveCompatiblePartitions", "PerHourPartition")
+            },
+        }
+    return answer

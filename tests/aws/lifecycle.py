@@ -1,0 +1,150 @@
+"""The life of a deployment from `init` to `destroy`, in a thread of its own: what happened is kept, the tests judge it.
+
+Most of the time passes in waits of Terraform's provider (for the database above all), so that several lives go on at
+once, and other tests beside them. Asking for a step waits for it; a step that failed fails every test that asks.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from aws.emulator import REGION, Emulator, emulator
+from aws.terraform import Terraform
+
+Json = dict[str, Any]
+Prepare = Callable[[Emulator], Json]
+
+
+@dataclass(frozen=True)
+class Plot:
+    """What a life is to be.
+
+    Parameters
+    ----------
+    variables : what the deployment is made with.
+    changes : what is changed while it runs.
+    secrets : ephemeral variables; they are given in a file outside the configuration's folder, as orthweb does.
+    environment : more variables of the environment.
+    prepare : makes in the account what a person has there beforehand, and gives further variables.
+    """
+
+    name: str
+    variables: Json
+    changes: Json = field(default_factory=dict)
+    secrets: Json = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    region: str = REGION
+    prepare: Prepare = field(default=lambda _: {})
+
+
+STEPS = ("planned", "applied", "state", "resources", "secrets", "again", "change", "changed", "settled", "left")
+
+
+class Lifecycle:
+    """A running or finished life; see `STEPS`.
+
+    planned : the first plan; again, change, settled : what later plans would do (`Terraform.changes`).
+    state, changed : the state after the first apply and after the change.
+    resources : what is in the account then, besides what was in it before; left : the same after `destroy`.
+    secrets : what Secrets Manager holds after the first apply, by the secret's name.
+    """
+
+    def __init__(self, plot: Plot, source: Path, folder: Path, environment: Mapping[str, str], program: Path) -> None:
+        self.plot = plot
+        self.folder = folder
+        self.aws: Emulator | None = None
+        self.terraform = Terraform.of(source, folder / "terraform", environment, program)
+        self._results: dict[str, Future[Any]] = {step: Future() for step in STEPS}
+        self._thread = threading.Thread(target=self._live, name=plot.name, daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End it, wherever it is."""
+        self.terraform.stop()
+        self._thread.join()
+
+    def __getattr__(self, step: str) -> Any:
+        """Wait for a step and give what came of it."""
+        if step not in STEPS:
+            raise AttributeError(step)
+        return self._results[step].result()
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """How long each command took."""
+        return self.terraform.seconds
+
+    def texts(self) -> dict[str, bytes]:
+        """Give everything that was written: the folder's files, Terraform's output, the emulator's own notes."""
+        files = [path for path in self.folder.rglob("*") if path.is_file() and not path.is_symlink()]
+        found = {str(path.relative_to(self.folder)): path.read_bytes() for path in files}
+        return {**found, "output": "\n".join(self.terraform.output).encode()}
+
+    def _live(self) -> None:
+        step = ""
+        try:
+            with emulator(self.folder / "emulator") as aws:
+                self.aws = aws
+                for step, result in self._steps(aws):
+                    self._results[step].set_result(result)
+        except BaseException as error:
+            for future in self._results.values():
+                if not future.done():
+                    future.set_exception(_late(error, self.plot.name, step))
+
+    def _steps(self, aws: Emulator) -> Any:
+        plot, terraform = self.plot, self.terraform
+        terraform.environment = {**terraform.environment, **aws.environment(plot.region), **plot.environment}
+        prepared = plot.prepare(aws)
+        before = aws.resources(plot.region)
+        terraform.init()
+        terraform.variables(**plot.variables, **prepared)
+        given = self._given()
+        yield "planned", terraform.plan("first", *given)
+        terraform.apply("first", *given)
+        yield "applied", time.time()
+        yield "state", terraform.state()
+        yield "resources", aws.resources(plot.region) - before
+        yield "secrets", _secrets(aws, plot.region)
+        yield "again", terraform.changes("again", *given)
+        if plot.changes:
+            terraform.variables(**plot.changes)
+            yield "change", terraform.changes("change", *given)
+            terraform.apply("change", *given)
+            yield "changed", terraform.state()
+            yield "settled", terraform.changes("settled", *given)
+        terraform.destroy()
+        yield "left", aws.resources(plot.region) - before
+
+    def _given(self) -> list[str]:
+        if not self.plot.secrets:
+            return []
+        path = self.folder.with_name(f"{self.folder.name}.secret.tfvars.json")
+        path.touch(0o600)
+        path.write_text(json.dumps(self.plot.secrets))
+        return [f"-var-file={os.path.relpath(path, self.terraform.folder)}"]
+
+
+def _late(error: BaseException, name: str, step: str) -> Exception:
+    return RuntimeError(f"{name}: after {step or 'the start'}: {type(error).__name__}: {error}")
+
+
+def _secrets(aws: Emulator, region: str) -> dict[str, str]:
+    client = aws.client("secretsmanager", region)
+    found = {}
+    for page in client.get_paginator("list_secrets").paginate():
+        for each in page["SecretList"]:
+            if each.get("SecretVersionsToStages"):
+                found[each["Name"]] = client.get_secret_value(SecretId=each["ARN"])["SecretString"]
+    return found

@@ -1,0 +1,101 @@
+"""What an AWS instance is told at its first boot, judged by cloud-init, the shell and Terraform themselves."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from orthweb.render.user_data import LARGEST, template, user_data
+
+VALUES = {
+    "name": "pacs",
+    "region": "eu-central-1",
+    "prefix": "/orthweb/pacs",
+    "ops_image": "123456789012.dkr.ecr.eu-central-1.amazonaws.com/pacs/ops:0.2.0",
+}
+
+
+@pytest.fixture(scope="module")
+def text() -> str:
+    return user_data(**VALUES)
+
+
+@pytest.fixture(scope="module")
+def files(text: str) -> dict[str, str]:
+    return {each["path"]: each["content"] for each in yaml.safe_load(text)["write_files"]}
+
+
+def test_user_data_is_what_cloud_init_takes(text: str, tmp_path: Path, program: Callable[[str], Path]) -> None:
+    file = tmp_path / "user-data"
+    file.write_text(text)
+    command = [str(program("cloud-init")), "schema", "--config-file", str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Valid" in done.stdout
+    assert "deprecat" not in (done.stdout + done.stderr).lower()
+
+
+def test_user_data_is_small(text: str) -> None:
+    assert len(text.encode()) < LARGEST
+
+
+def test_user_data_is_the_same_for_terraform(text: str, tmp_path: Path, program: Callable[[str], Path]) -> None:
+    values = tmp_path / "terraform.tfvars.json"
+    values.write_text(json.dumps({"values": VALUES, "file": str(template())}))
+    (tmp_path / "main.tf").write_text('variable "values" { type = map(string) }\nvariable "file" { type = string }\n')
+    done = subprocess.run(
+        [program("terraform"), "console"],
+        input="jsonencode(templatefile(var.file, var.values))\n",
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    said: Any = json.loads(json.loads(done.stdout))
+    assert said == text
+
+
+def test_host_is_told_whose_it_is(files: dict[str, str]) -> None:
+    found = json.loads(files["/etc/orthweb/host.json"])
+    assert found == {key: VALUES[key] for key in ("name", "region", "prefix")}
+    assert files["/etc/orthweb/ops-image"].strip() == VALUES["ops_image"]
+
+
+def test_start_script_is_one_the_shell_takes(files: dict[str, str]) -> None:
+    done = subprocess.run(
+        ["sh", "-n"], input=files["/usr/local/sbin/orthweb-host"], capture_output=True, text=True, check=False
+    )
+    assert done.stderr == ""
+
+
+def test_unit_is_one_that_systemd_takes(files: dict[str, str], tmp_path: Path, program: Callable[[str], Path]) -> None:
+    unit = tmp_path / "orthweb.service"
+    (tmp_path / "start").write_text("#!/bin/sh\n")
+    (tmp_path / "start").chmod(0o755)
+    # The checker looks for the programs on this machine.
+    here = files["/etc/systemd/system/orthweb.service"].replace("/usr/local/sbin/orthweb-host", str(tmp_path / "start"))
+    unit.write_text(here.replace("/usr/bin/docker", "/bin/true"))
+    command = [str(program("systemd-analyze")), "verify", "--man=no", str(unit)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "orthweb.service" not in done.stderr, done.stderr
+
+
+def test_agent_runs_with_few_rights_and_nothing_secret_in_its_environment(files: dict[str, str]) -> None:
+    script = files["/usr/local/sbin/orthweb-host"]
+    for word in ("--read-only", "--cap-drop ALL", "no-new-privileges:true"):
+        assert word in script
+    assert "--privileged" not in script
+    assert script.count("--env ") == 1
+    assert 'ORTHWEB_OPS_IMAGE="$image"' in script
+
+
+def test_other_registry_than_ecr_needs_no_helper() -> None:
+    found = user_data(**(VALUES | {"ops_image": "registry.example.org/ops:1"}))
+    assert "registry.example.org/ops:1" in found
