@@ -233,6 +233,8 @@ def _file_problems(site: Site, folder: Path) -> Iterator[tuple[Place, str]]:
     files: list[tuple[Place, Path | None, str]] = [
         (("tls", "certificate"), site.tls.certificate, "a PEM file"),
         (("tls", "key"), site.tls.key, "a PEM file"),
+        (("index", "password"), site.index.password, "a file with a password"),
+        (("index", "ca"), site.index.ca, "a PEM file"),
         *((("modalities", name, "ca"), peer.ca, "a PEM file") for name, peer in site.modalities.items()),
         *(
             (("archive", "extra_plugins", number, "path"), plugin.path, "a shared object (.so)")

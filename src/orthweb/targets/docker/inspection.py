@@ -15,7 +15,7 @@ from orthweb.targets.base import ServiceStatus, SiteStatus
 from orthweb.targets.docker.containers import ContainerState
 from orthweb.targets.docker.logs import ACCESS, ContainerLogs
 from orthweb.targets.docker.place import Layout, Place, accounts, fitted
-from orthweb.targets.host import reaching
+from orthweb.targets.host import external, reaching
 from orthweb.targets.host.readiness import ready
 from orthweb.targets.local import supervision
 
@@ -30,7 +30,7 @@ def _versions(place: Place) -> dict[str, str]:
     build = place.build
     plugins = ", ".join(str(plugin) for plugin in build.loaded(place.site.store.kind))
     return {
-        "index": f"PostgreSQL {place.postgresql_major}",
+        **({"index": f"PostgreSQL {place.postgresql_major}"} if place.site.index.host is None else {}),
         **{name: f"Orthanc {dotted_version(build.version)} ({plugins})" for name, _ in place.archives},
         "edge": f"Envoy {place.contents.envoy(place.images)}",
     }
@@ -80,7 +80,8 @@ def status(place: Place) -> SiteStatus:
         dicom=f"{site.hostname}:{site.edge.dicom_port}",
         aet=site.dicom.aet,
         services=services,
-        facts={"state": str(place.state.root), "store": where, "compose": str(place.compose_file)},
+        facts={"state": str(place.state.root), "store": where, "compose": str(place.compose_file)}
+        | external.facts(site.index),
     )
 
 
@@ -126,7 +127,8 @@ def host_facts(place: Place) -> HostFacts:
         secrets=state.secrets,
         logs=logs(place),
         access_log=ACCESS,
-        index=IndexFacts(
+        index=external.index_facts(place.site.index, state)
+        or IndexFacts(
             layout.endpoints.index.host,
             layout.endpoints.index.port,
             DATABASE,
@@ -171,7 +173,8 @@ def _internal_ports(layout: Layout) -> tuple[InternalPort, ...]:
         if process.dicom is not None:
             found.append(InternalPort(f"{process.name} dicom", process.dicom, "dicom", process.host))
     index, edge = endpoints.index, endpoints.edge
-    found.append(InternalPort("index", index.port, "postgresql", index.address))
+    if not index.external:
+        found.append(InternalPort("index", index.port, "postgresql", index.address))
     # The archive's way to modalities is mutual TLS too.
     found += [InternalPort(f"egress {name}", port, "dicom", edge.inside) for name, port in endpoints.egress.items()]
     return tuple(found)

