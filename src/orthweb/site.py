@@ -15,8 +15,9 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ByteSize, ConfigDict, Field, ValidationInfo, model_validator
 
 from orthweb import sitetypes
+from orthweb.contradictions import Contradiction, contradictions
 from orthweb.sitetypes import Form, Unit
-from orthweb.tomltext import Place, dotted
+from orthweb.tomltext import dotted
 
 Address = Annotated[
     IPv4Address | IPv6Address,
@@ -66,22 +67,6 @@ Size = Annotated[ByteSize, sitetypes.SIZE]
 Subnet = Annotated[
     IPv4Network, sitetypes.SUBNET, Form('a private IPv4 network of 256 addresses, such as "10.83.44.0/24"')
 ]
-
-
-@dataclass(frozen=True)
-class Contradiction:
-    """Values that are each right and do not go together.
-
-    Parameters
-    ----------
-    place : the key to name first.
-    others : the other keys; when one of these is wrong by itself, that is said instead.
-    message : what is wrong with `place`, and what to do.
-    """
-
-    place: Place
-    others: tuple[Place, ...]
-    message: str
 
 
 @dataclass
@@ -488,91 +473,12 @@ class Site(Section):
 
     @model_validator(mode="after")
     def _agree(self, info: ValidationInfo) -> Site:
-        found = list(self.contradictions())
+        found = list(contradictions(self))
         if isinstance(info.context, Reading):
             info.context.contradictions.extend(found)
         elif found:
             raise ValueError("; ".join(f"{dotted(each.place)}: {each.message}" for each in found))
         return self
-
-    def contradictions(self) -> Iterator[Contradiction]:
-        """Give the combinations of values that cannot work together."""
-        yield from self._edge_contradictions()
-        if (self.tls.certificate is None) != (self.tls.key is None):
-            given, missing = ("certificate", "key") if self.tls.certificate else ("key", "certificate")
-            yield Contradiction(
-                ("tls", given),
-                (("tls", missing),),
-                f"needs tls.{missing} too: give both, or neither for the site's own CA",
-            )
-        yield from self._index_contradictions()
-        yield from self._s3_contradictions()
-        yield from self._archive_contradictions()
-        yield from self._modality_contradictions()
-
-    def _index_contradictions(self) -> Iterator[Contradiction]:
-        host = ("index", "host")
-        if self.index.host is not None:
-            for name in ("password", "ca"):
-                if getattr(self.index, name) is None:
-                    yield Contradiction(host, (("index", name),), f"needs index.{name} too")
-        else:
-            for name in sorted(self.index.model_fields_set & {"port", "database", "user", "password", "ca"}):
-                if name in ("password", "ca") and getattr(self.index, name) is None:
-                    continue
-                yield Contradiction(("index", name), (host,), "is never used without index.host")
-
-    def _s3_contradictions(self) -> Iterator[Contradiction]:
-        if self.store.kind == "s3" and self.s3.bucket is None:
-            yield Contradiction(("store", "kind"), (("s3", "bucket"),), "needs s3.bucket too")
-        if self.s3.kms_key is not None and self.s3.encryption != "kms":
-            keys = ("s3", "kms_key"), ("s3", "encryption")
-            yield Contradiction(keys[0], (keys[1],), 'is never used unless s3.encryption = "kms"')
-        if self.s3.ca is not None and self.s3.endpoint is None:
-            yield Contradiction(("s3", "ca"), (("s3", "endpoint"),), "is never used without s3.endpoint")
-
-    def _archive_contradictions(self) -> Iterator[Contradiction]:
-        if self.target == "local" and self.archive.image != "debian":
-            keys = ("archive", "image"), ("target",)
-            yield Contradiction(keys[0], (keys[1],), 'is for target = "docker"; local runs this machine\'s own Orthanc')
-        seen: dict[Path, int] = {}
-        for number, plugin in enumerate(self.archive.extra_plugins):
-            first = seen.setdefault(plugin.path, number)
-            if first != number:
-                place = ("archive", "extra_plugins", number, "path")
-                yield Contradiction(place, (), f"is archive.extra_plugins[{first}].path as well; name it once")
-
-    def _edge_contradictions(self) -> Iterator[Contradiction]:
-        ports = (("edge", "https_port"), ("edge", "dicom_port"))
-        if self.edge.https_port == self.edge.dicom_port:
-            place, other = ports if "dicom_port" not in self.edge.model_fields_set else ports[::-1]
-            yield Contradiction(
-                place, (other,), f"is {'.'.join(other)} as well; HTTPS and DICOM each need their own port"
-            )
-        seen: set[IPv4Address | IPv6Address] = set()
-        for address in self.edge.listen:
-            everywhere = next((a for a in self.edge.listen if a.is_unspecified and a.version == address.version), None)
-            if address in seen:
-                yield Contradiction(("edge", "listen"), (), f"should name {address} once")
-            elif everywhere is not None and address != everywhere:
-                yield Contradiction(("edge", "listen"), (), f"should not name {address}: {everywhere} includes it")
-            seen.add(address)
-
-    def _modality_contradictions(self) -> Iterator[Contradiction]:
-        # Orthanc knows a calling peer, and C-MOVE its destination, by AE title alone, without regard to case.
-        owners: dict[str, tuple[str, ...]] = {self.dicom.aet.casefold(): ("dicom", "aet")}
-        for name, peer in self.modalities.items():
-            place = ("modalities", name, "aet")
-            owner = owners.setdefault(peer.aet.casefold(), place)
-            if owner != place:
-                yield Contradiction(
-                    place,
-                    (owner,),
-                    f"is {'.'.join(owner)} as well; C-MOVE finds its destination by AE title, so each is unique",
-                )
-            if peer.ca is not None and not peer.tls:
-                keys = ("modalities", name, "ca"), ("modalities", name, "tls")
-                yield Contradiction(keys[0], (keys[1],), "is never used while tls = false; remove one of the two")
 
     @property
     def loopback_only(self) -> bool:

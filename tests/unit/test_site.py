@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ByteSize, ValidationError
 
+from orthweb.contradictions import contradictions
 from orthweb.site import Modality, Site
 
 
@@ -181,8 +182,8 @@ def test_combination_when_impossible_then_named_with_its_key(
 
 
 def test_two_families_when_both_everywhere_then_no_contradiction() -> None:
-    assert list(site(edge={"listen": ["0.0.0.0", "::"]}).contradictions()) == []
+    assert list(contradictions(site(edge={"listen": ["0.0.0.0", "::"]}))) == []
 
 
 def test_two_modalities_when_on_one_host_and_port_then_no_contradiction() -> None:
-    assert list(site(modalities={"a": peer(), "b": peer(aet="CT2")}).contradictions()) == []
+    assert list(contradictions(site(modalities={"a": peer(), "b": peer(aet="CT2")}))) == []

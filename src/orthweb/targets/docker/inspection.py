@@ -16,6 +16,7 @@ from orthweb.targets.docker.containers import ContainerState
 from orthweb.targets.docker.logs import ACCESS, ContainerLogs
 from orthweb.targets.docker.place import Layout, Place, accounts, fitted
 from orthweb.targets.host import external, reaching
+from orthweb.targets.host.inspection import private_files, site_status
 from orthweb.targets.host.readiness import ready
 from orthweb.targets.local import supervision
 
@@ -54,7 +55,6 @@ def _service(name: str, found: ContainerState | None, version: str) -> ServiceSt
 
 def status(place: Place) -> SiteStatus:
     """Look at a site: its containers, and whether it answers."""
-    site = place.site
     states = place.states()
     alive = any(state.runs for state in states.values())
     services = [_service(name, states.get(name), version) for name, version in _versions(place).items()]
@@ -70,36 +70,14 @@ def status(place: Place) -> SiteStatus:
         # The image's own health check looks every ten seconds; a site that answers has started.
         state = "running" if problem is None else "degraded"
     where = name_of(place.site.store.kind, place.site, place.store)
-    return SiteStatus(
-        name=site.name,
-        target="docker",
-        state=state,
-        answers=problem is None,
-        problem=problem,
-        url=f"https://{site.hostname}:{site.edge.https_port}/",
-        dicom=f"{site.hostname}:{site.edge.dicom_port}",
-        aet=site.dicom.aet,
-        services=services,
-        facts={"state": str(place.state.root), "store": where, "compose": str(place.compose_file)}
-        | external.facts(site.index),
-    )
+    facts = {"store": where, "compose": str(place.compose_file)} | external.facts(site.index)
+    return site_status(place, "docker", state, problem, services, facts)
 
 
 def unknown(place: Place, error: UsageError) -> SiteStatus:
     """Give the status of a site whose engine does not answer."""
-    site = place.site
-    return SiteStatus(
-        name=site.name,
-        target="docker",
-        state="stopped" if place.identity else "absent",
-        answers=False,
-        problem=error.message,
-        url=f"https://{site.hostname}:{site.edge.https_port}/",
-        dicom=f"{site.hostname}:{site.edge.dicom_port}",
-        aet=site.dicom.aet,
-        services=(),
-        facts={"state": str(place.state.root), "store": str(place.store)},
-    )
+    state: Literal["stopped", "absent"] = "stopped" if place.identity else "absent"
+    return site_status(place, "docker", state, error.message, (), {"store": str(place.store)})
 
 
 def logs(place: Place) -> ContainerLogs:
@@ -107,6 +85,22 @@ def logs(place: Place) -> ContainerLogs:
     states = place.states()
     names = [name for name in place.services if name in states]
     return ContainerLogs(place.engine, {name: states[name].name for name in names})
+
+
+def index_facts(place: Place) -> IndexFacts:
+    """Say how a site's index is reached: its network is this machine's own."""
+    if place.site.index.host is not None:
+        return external.index_facts(place.site.index, place.state)
+    index = place.kept_endpoints().index
+    return IndexFacts(
+        index.host,
+        index.port,
+        DATABASE,
+        ROLE,
+        place.pki.internal_ca.certificate,
+        place.state.archive / "index-passfile",
+        hostaddr=index.address,
+    )
 
 
 def host_facts(place: Place) -> HostFacts:
@@ -127,32 +121,13 @@ def host_facts(place: Place) -> HostFacts:
         secrets=state.secrets,
         logs=logs(place),
         access_log=ACCESS,
-        index=external.index_facts(place.site.index, state)
-        or IndexFacts(
-            layout.endpoints.index.host,
-            layout.endpoints.index.port,
-            DATABASE,
-            ROLE,
-            place.pki.internal_ca.certificate,
-            state.archive / "index-passfile",
-            hostaddr=layout.endpoints.index.address,
-        ),
+        index=index_facts(place),
         store=store_facts(place.site, place.store),
         services=tuple(services),
         internal_ports=_internal_ports(layout),
         listen=tuple(str(address) for address in place.site.edge.listen),
         max_body=int(fitted(place.site).edge.max_body),
-        private=tuple(
-            path
-            for top in (
-                state.pki,
-                state.edge,
-                *(state.service(name) for name, _ in place.archives),
-                state.index / "tls",
-            )
-            for path in sorted(top.rglob("*"))
-            if path.suffix == ".key" or path.name in ("users.json", "index-passfile", "htpasswd")
-        ),
+        private=private_files(place),
         published=tuple(
             PublishedPort(name, address, port, inside)
             for name, each in states.items()

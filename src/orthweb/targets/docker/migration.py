@@ -40,7 +40,7 @@ def due(place: Place, users: Accounts) -> Upgrade | None:
     if cluster.is_complete(place.data):
         # PostgreSQL asks for its user's name, also when it only answers a question.
         place.passwd(users).put(users.index)
-    facts = inspection.host_facts(place).index if place.running() else None
+    facts = inspection.index_facts(place) if place.running() else None
     return migration.due(place.state, place.data, place.build, facts, runner(place, users))
 
 

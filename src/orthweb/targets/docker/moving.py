@@ -42,7 +42,7 @@ def quiesced(place: Place, report: Report) -> Iterator[None]:
                 compose_up(place.engine, place.project, place.compose_file, ["index"])
             elif not states["index"].runs:
                 place.containers.start(states["index"].name)
-            _wait_for_index(place)
+            wait_for_index(inspection.index_facts(place))
             yield
             done = True
         finally:
@@ -55,9 +55,3 @@ def quiesced(place: Place, report: Report) -> Iterator[None]:
                     place.containers.stop(names)
                 for name in others:
                     place.containers.start(states[name].name)
-
-
-def _wait_for_index(place: Place) -> None:
-    facts = inspection.host_facts(place).index
-    assert facts is not None, "the index's network is this machine's own"
-    wait_for_index(facts)

@@ -27,15 +27,12 @@ def apply(place: Place, layout: Layout, differing: Sequence[Item], users: Accoun
     """
     states = place.states()
     anew = planning.redefined(place, layout, users, states)
-    wanted = planning.restarts(place, layout, users, differing, states)
+    must = planning.restarts(place, layout, users, differing, states)
     done = planning.comings_and_goings(place, states)
-    idle = [name for name in states if name not in wanted and changes.wants(differing, "idle", name)]
-    if idle and rolling.load(place.admin, _dicom_addresses(layout)).associations:
-        why = "its internal certificate is used from its next start: an association is open now"
-        done += [PlanItem("warn", name, why) for name in idle]
-    else:
-        wanted |= dict.fromkeys(idle, "a new internal certificate")
-    done += [PlanItem("restart", name, why) for name, why in wanted.items()]
+    wanted, said = changes.restarts(
+        must, differing, states, lambda: bool(rolling.load(place.admin, _dicom_addresses(layout)).associations)
+    )
+    done += said
     together = bool(wanted.keys() & {"index", "edge"})
     rolled = [] if together else [name for name in wanted if states[name].runs]
     _retire(place, layout, users, states, report)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -59,6 +59,27 @@ def files(place: SitePlace, differing: Sequence[Item]) -> list[PlanItem]:
 def wants(differing: Sequence[Item], effect: Effect, service: str) -> bool:
     """Tell whether a changed file asks this of a service."""
     return any(isinstance(item, File) and item.effect == effect and item.service == service for item in differing)
+
+
+def restarts(
+    wanted: Mapping[str, str], differing: Sequence[Item], running: Iterable[str], busy: Callable[[], bool]
+) -> tuple[dict[str, str], list[PlanItem]]:
+    """Give all services that are restarted, those with a new internal certificate too unless one is in use, and say so.
+
+    Parameters
+    ----------
+    wanted : services that must be restarted whatever they are at, with the reason.
+    running : names of those that run.
+    busy : tells whether an association is open.
+    """
+    idle = [name for name in running if name not in wanted and wants(differing, "idle", name)]
+    found, said = dict(wanted), []
+    if idle and busy():
+        why = "its internal certificate is used from its next start: an association is open now"
+        said = [PlanItem("warn", name, why) for name in idle]
+    else:
+        found |= dict.fromkeys(idle, "a new internal certificate")
+    return found, said + [PlanItem("restart", name, why) for name, why in found.items()]
 
 
 def warnings(place: SitePlace, fitted: Site) -> list[PlanItem]:

@@ -161,10 +161,9 @@ def facts(index: Index) -> dict[str, str]:
     return {"index": name(index)} if index.host is not None else {}
 
 
-def index_facts(index: Index, state: StateFolder) -> IndexFacts | None:
-    """Say how the archive reaches the index; None when the site has an index of its own."""
-    if index.host is None:
-        return None
+def index_facts(index: Index, state: StateFolder) -> IndexFacts:
+    """Say how the archive reaches an index that is somebody else's."""
+    assert index.host is not None
     authority = state.archive / "tls" / "index-ca.pem"
     return IndexFacts(index.host, index.port, index.database, index.user, authority, state.archive / "index-passfile")
 

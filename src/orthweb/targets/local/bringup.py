@@ -132,20 +132,16 @@ class Bringup(bringup.Bringup[Place]):
     def apply(self, differing: Sequence[Item]) -> list[PlanItem]:
         """Put changed files in place and let running services take them up; see `host.bringup`."""
         place, layout, users = self.place, self.layout, self.users
-        wanted = planning.restarts(place, differing)
+        admin = place.run / "edge" / "admin.sock"
+        must = planning.restarts(place, differing)
         done = planning.comings_and_goings(place)
         states = place.supervisor.services()
-        idle = [name for name in states if name not in wanted and changes.wants(differing, "idle", name)]
-        if idle and inspection.open_associations(place.run / "edge" / "admin.sock"):
-            why = "its internal certificate is used from its next start: an association is open now"
-            done += [PlanItem("warn", name, why) for name in idle]
-        else:
-            wanted |= dict.fromkeys(idle, "a new internal certificate")
-        done += [PlanItem("restart", name, why) for name, why in wanted.items()]
+        wanted, said = changes.restarts(must, differing, states, lambda: bool(inspection.open_associations(admin)))
+        done += said
         together = bool(wanted.keys() & {"index", "edge"})
         rolled = [] if together else [name for name in wanted if supervision.is_up(states.get(name, {}))]
         if replicas.leaving(place):
-            leaving.drain(place, layout.endpoints, place.run / "edge" / "admin.sock", users, self.report)
+            leaving.drain(place, layout.endpoints, admin, users, self.report)
         if together:
             self.report(f"restarting {', '.join(wanted)}")
             # Orthanc does not end while an association is open, however long nothing is said: the edge has to end them.

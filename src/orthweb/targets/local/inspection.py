@@ -20,6 +20,7 @@ from orthweb.state import StateFolder
 from orthweb.store.site import name_of
 from orthweb.targets.base import ServiceStatus, SiteStatus
 from orthweb.targets.host import accounts, external, machine, reaching
+from orthweb.targets.host.inspection import private_files, site_status
 from orthweb.targets.host.readiness import ready
 from orthweb.targets.local import supervision
 from orthweb.targets.local.place import Place
@@ -123,22 +124,17 @@ def status(place: Place) -> SiteStatus:
         state = "running" if problem is None else "degraded"
     elif not place.state.facts.exists():
         state = "absent"
-    return SiteStatus(
-        name=site.name,
-        target="local",
-        state=state,
-        answers=problem is None,
-        problem=problem,
-        url=f"https://{site.hostname}:{site.edge.https_port}/",
-        dicom=f"{site.hostname}:{site.edge.dicom_port}",
-        aet=site.dicom.aet,
-        services=services,
-        facts={
-            "state": str(place.state.root),
-            "store": name_of(site.store.kind, site, place.store),
-            **external.facts(site.index),
-        },
-    )
+    store = name_of(site.store.kind, site, place.store)
+    return site_status(place, "local", state, problem, services, {"store": store} | external.facts(site.index))
+
+
+def index_facts(place: Place) -> IndexFacts:
+    """Say how a site's index is reached."""
+    if place.site.index.host is not None:
+        return external.index_facts(place.site.index, place.state)
+    folder = place.state.archive
+    port = place.kept_endpoints().index.port
+    return IndexFacts("localhost", port, DATABASE, ROLE, folder / "tls" / "internal-ca.pem", folder / "index-passfile")
 
 
 def host_facts(place: Place) -> HostFacts:
@@ -163,15 +159,7 @@ def host_facts(place: Place) -> HostFacts:
         secrets=state.secrets,
         logs=in_folder(state.logs),
         access_log="edge-access.log",
-        index=external.index_facts(place.site.index, state)
-        or IndexFacts(
-            "localhost",
-            chosen.index,
-            DATABASE,
-            ROLE,
-            state.archive / "tls" / "internal-ca.pem",
-            state.archive / "index-passfile",
-        ),
+        index=index_facts(place),
         store=store_facts(place.site, place.store),
         services=tuple(services),
         internal_ports=(
@@ -182,15 +170,5 @@ def host_facts(place: Place) -> HostFacts:
         ),
         listen=tuple(str(address) for address in place.site.edge.listen),
         max_body=machine.max_body(place.site),
-        private=tuple(
-            path
-            for top in (
-                state.pki,
-                state.edge,
-                *(state.service(name) for name, _ in place.archives),
-                state.index / "tls",
-            )
-            for path in sorted(top.rglob("*"))
-            if path.suffix == ".key" or path.name in ("users.json", "index-passfile", "htpasswd")
-        ),
+        private=private_files(place),
     )

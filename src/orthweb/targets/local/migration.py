@@ -19,7 +19,7 @@ DEATH = {"index": "INT", "archive": "TERM"}
 
 def due(place: Place) -> Upgrade | None:
     """Say how the schema of a site's index will change; see `migration.due`."""
-    facts = inspection.host_facts(place).index if place.running() else None
+    facts = inspection.index_facts(place) if place.running() else None
     run = database.runner(place.programs, accounts.index())
     return migration.due(place.state, place.data, place.build, facts, run)
 

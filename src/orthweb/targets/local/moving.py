@@ -36,7 +36,7 @@ def quiesced(place: Place, report: Report) -> Iterator[None]:
                 Bringup(place).launch()
             if place.site.index.host is None:
                 place.supervisor.start("index")
-            _wait_for_index(place)
+            wait_for_index(inspection.index_facts(place))
             yield
             done = True
         finally:
@@ -51,9 +51,3 @@ def quiesced(place: Place, report: Report) -> Iterator[None]:
 def _archives(place: Place) -> list[str]:
     """Name the Orthancs that the supervisor knows: the site file may name others by now."""
     return [name for name in place.supervisor.services() if name not in BESIDE]
-
-
-def _wait_for_index(place: Place) -> None:
-    facts = inspection.host_facts(place).index
-    assert facts is not None, "a local site's index is on this machine"
-    wait_for_index(facts)
