@@ -70,7 +70,7 @@ def status(place: Place) -> SiteStatus:
         # The image's own health check looks every ten seconds; a site that answers has started.
         state = "running" if problem is None else "degraded"
     where = name_of(place.site.store.kind, place.site, place.store)
-    facts = {"store": where, "compose": str(place.compose_file)} | external.facts(site.index)
+    facts = {"store": where, "compose": str(place.compose_file)} | external.facts(place.site.index)
     return site_status(place, "docker", state, problem, services, facts)
 
 
