@@ -53,8 +53,9 @@ def _index(site: Site) -> Iterator[Contradiction]:
         for name in missing:
             yield Contradiction(host, (("index", name),), f"needs index.{name} too")
         return
-    given = [name for name, value in (("password", index.password), ("ca", index.ca)) if value is not None]
-    for name in [*given, *sorted(index.model_fields_set & {"port", "database", "user"})]:
+    for name in ("port", "database", "user", "password", "ca"):
+        if getattr(index, name) == type(index).model_fields[name].default:
+            continue
         yield Contradiction(("index", name), (host,), "is never used without index.host")
 
 
