@@ -33,7 +33,7 @@ _SHOWN: Final = 60
 _SECRET_NAME: Final = re.compile(
     r"pass|pwd|secret|token|credential|key$|private|login|auth|(^|_)pin($|_)", re.IGNORECASE
 )
-_PASSWORD_FILE: Final = "there is no such file that this user may read; it should be the name of one with the password"
+_PASSWORD_FILE: Final = "there is no such file that this user may read; it should be the name of one with the password"  # noqa: S105  a message
 _SECRET_VALUE: Final = re.compile(r"-----BEGIN|://[^/\s]*:[^/\s]*@|[A-Za-z0-9+=_-]{32,}")
 
 _TOML_PLACE: Final = re.compile(r"^(?P<what>.*) \(at (line (?P<line>\d+), column (?P<column>\d+)|end of document)\)$")
