@@ -35,6 +35,7 @@ down: ## Stop the site (data and settings stay)
 test: ## Install what is missing, then lint, types and all tests
 	@scripts/packages test
 	@scripts/venv dev
+	@scripts/venv checkov
 	@$(MAKE) lint
 	@$(BIN)/pytest tests --durations=30 --durations-min=10
 
@@ -58,6 +59,7 @@ lock: ## Write the lock files anew from pyproject.toml (the newest versions it a
 	@$(COMPILE) -o requirements-build.lock --group build
 	@$(COMPILE) -o requirements.lock pyproject.toml -c requirements-build.lock
 	@$(COMPILE) -o requirements-dev.lock pyproject.toml --group dev -c requirements.lock -c requirements-build.lock
+	@$(COMPILE) -o checkov.lock --group checkov
 
 clean: ## Remove .venv and caches (never the site or its data)
-	@rm -rf .venv .lock-venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf .venv .checkov-venv .lock-venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -13,7 +13,7 @@ locals {
 
   tags = merge({ "orthweb:site" = var.name }, var.tags)
   nat  = coalesce(var.nat, var.topology == "ha" ? "single" : "none")
-  vpn  = var.vpn_cidr_block != null
+  vpn  = length(compact([var.vpn_server_certificate_arn, var.vpn_client_ca_arn, var.vpn_cidr_block])) == 3
 
   # The site's own repositories, but for the images that are given by reference.
   image_references = merge({ for role, url in module.registry.repository_urls : role => "${url}:${var.image_tag}" }, var.images)

@@ -112,15 +112,22 @@ output "dashboard" {
   value       = module.observability.dashboard
 }
 
+locals {
+  push_commands = concat(
+    ["     aws ecr get-login-password --region ${local.region} | docker login --username AWS --password-stdin ${split("/", values(module.registry.repository_urls)[0])[0]}"],
+    [
+      for role, reference in local.image_references :
+      "     docker tag orthweb/${role}:${var.image_tag} ${reference} && docker push ${reference}" if !contains(keys(var.images), role)
+    ],
+  )
+}
+
 output "next_steps" {
   description = "Commands for what comes after the first apply."
   value       = <<-EOT
     1. Push the container images; the hosts wait for them (`orthweb up` does this by itself):
-         aws ecr get-login-password --region ${local.region} | docker login --username AWS --password-stdin ${split("/", values(module.registry.repository_urls)[0])[0]}
-    %{for role, reference in local.image_references~}
-         docker tag orthweb/${role}:${var.image_tag} ${reference} && docker push ${reference}
-    %{endfor~}
-    2. See how the hosts are: "state" becomes "ready" a few minutes after the database is there:
+    ${join("\n", local.push_commands)}
+    2. See how the hosts are; "state" becomes "ready" a few minutes after the database is there:
          aws ssm get-parameters-by-path --region ${local.region} --path ${module.compute.parameter_prefix}/hosts --query 'Parameters[].Value' --output text
     3. Read the password of the first user, admin:
          aws secretsmanager get-secret-value --region ${local.region} --secret-id ${module.secrets.names["admin"]} --query SecretString --output text

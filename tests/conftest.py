@@ -25,6 +25,12 @@ def leave_out(reason: str) -> None:
 
 
 @pytest.fixture(scope="session")
+def left_out() -> Callable[[str], None]:
+    """Give `leave_out` to tests in folders, which cannot import this file."""
+    return leave_out
+
+
+@pytest.fixture(scope="session")
 def program() -> Callable[[str], Path]:
     """Find a program that is no part of orthweb (``program("testssl")``), or leave the test out.
 

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import threading
-import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from aws.emulator import REGION, Emulator, emulator
 from aws.terraform import Terraform
@@ -32,7 +36,7 @@ class Plot:
     variables : what the deployment is made with.
     changes : what is changed while it runs.
     secrets : ephemeral variables; they are given in a file outside the configuration's folder, as orthweb does.
-    environment : more variables of the environment.
+    readme : init, apply and destroy as the configuration's README says it, word for word; then there is no `planned`.
     prepare : makes in the account what a person has there beforehand, and gives further variables.
     """
 
@@ -40,18 +44,19 @@ class Plot:
     variables: Json
     changes: Json = field(default_factory=dict)
     secrets: Json = field(default_factory=dict)
-    environment: Mapping[str, str] = field(default_factory=dict)
+    readme: bool = False
     region: str = REGION
     prepare: Prepare = field(default=lambda _: {})
 
 
-STEPS = ("planned", "applied", "state", "resources", "secrets", "again", "change", "changed", "settled", "left")
+STEPS = ("planned", "state", "calls", "resources", "secrets", "again", "change", "changed", "settled", "left")
 
 
 class Lifecycle:
     """A running or finished life; see `STEPS`.
 
     planned : the first plan; again, change, settled : what later plans would do (`Terraform.changes`).
+    calls : how often the first apply and what led to it asked for each operation.
     state, changed : the state after the first apply and after the change.
     resources : what is in the account then, besides what was in it before; left : the same after `destroy`.
     secrets : what Secrets Manager holds after the first apply, by the secret's name.
@@ -78,6 +83,8 @@ class Lifecycle:
         """Wait for a step and give what came of it."""
         if step not in STEPS:
             raise AttributeError(step)
+        if (error := self._results[step].exception()) is not None:
+            pytest.fail(str(error), pytrace=False)
         return self._results[step].result()
 
     @property
@@ -105,16 +112,22 @@ class Lifecycle:
 
     def _steps(self, aws: Emulator) -> Any:
         plot, terraform = self.plot, self.terraform
-        terraform.environment = {**terraform.environment, **aws.environment(plot.region), **plot.environment}
+        terraform.environment = {**terraform.environment, **aws.environment(plot.region)}
         prepared = plot.prepare(aws)
         before = aws.resources(plot.region)
-        terraform.init()
-        terraform.variables(**plot.variables, **prepared)
         given = self._given()
-        yield "planned", terraform.plan("first", *given)
-        terraform.apply("first", *given)
-        yield "applied", time.time()
+        if plot.readme:
+            block = readme_block(terraform.folder, "Start")
+            terraform.environment = {**terraform.environment, **block.exported}
+            for line in block.lines:
+                terraform.type_in(line, "yes\n")
+        else:
+            terraform.init()
+            terraform.variables(**plot.variables, **prepared)
+            yield "planned", terraform.plan("first", *given)
+            terraform.apply("first", *given)
         yield "state", terraform.state()
+        yield "calls", Counter(call.operation for call in aws.calls() if call.terraform)
         yield "resources", aws.resources(plot.region) - before
         yield "secrets", _secrets(aws, plot.region)
         yield "again", terraform.changes("again", *given)
@@ -124,7 +137,11 @@ class Lifecycle:
             terraform.apply("change", *given)
             yield "changed", terraform.state()
             yield "settled", terraform.changes("settled", *given)
-        terraform.destroy()
+        if plot.readme:
+            for line in readme_block(terraform.folder, "Destroy").lines:
+                terraform.type_in(line, "yes\n")
+        else:
+            terraform.destroy()
         yield "left", aws.resources(plot.region) - before
 
     def _given(self) -> list[str]:
@@ -148,3 +165,21 @@ def _secrets(aws: Emulator, region: str) -> dict[str, str]:
             if each.get("SecretVersionsToStages"):
                 found[each["Name"]] = client.get_secret_value(SecretId=each["ARN"])["SecretString"]
     return found
+
+
+@dataclass(frozen=True)
+class Block:
+    """Commands of a document: what they export, and the other lines."""
+
+    exported: dict[str, str]
+    lines: list[str]
+
+
+def readme_block(folder: Path, title: str) -> Block:
+    """Read the first block of commands below a title of the configuration's README."""
+    text = (folder / "README.md").read_text()
+    found = re.search(rf"^## {title}$.*?^```sh$\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    assert found, f"no commands below {title}"
+    lines = [line for line in found[1].splitlines() if line.strip()]
+    pairs = [shlex.split(line)[1].split("=", 1) for line in lines if line.startswith("export ")]
+    return Block(dict(pairs), [line for line in lines if not line.startswith("export ")])

@@ -45,7 +45,7 @@ def of_type(found: dict[str, Any], *types: str) -> list[Resource]:
 def _planned(module: dict[str, Any]) -> Iterator[Resource]:
     for found in module.get("resources", []):
         if found["mode"] == "managed":
-            yield Resource(found["address"], found["type"], found["values"])
+            yield Resource(found["address"], found["type"], found.get("values", {}))
     for child in module.get("child_modules", []):
         yield from _planned(child)
 

@@ -19,6 +19,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+SOURCE = Path(__file__).parents[2] / "terraform"
+"""The configuration that the tests are about."""
+
 NOT_COPIED = shutil.ignore_patterns(".terraform", "*.tfstate*", "*.tfvars*", "tests", ".terraform.tfstate.lock.info")
 DEADLINE = 900.0
 
@@ -94,25 +97,33 @@ class Terraform:
         found: dict[str, Any] = json.loads((self.folder / "terraform.tfstate").read_text())
         return found
 
+    def type_in(self, line: str, answer: str = "") -> str:
+        """Run a line as a person types it into a shell, who answers the question that comes."""
+        step = line.removeprefix("terraform ")
+        return self._run(step, ["bash", "-c", line], answer)
+
     def run(self, step: str, *arguments: str) -> str:
         """Run a command; give its standard output, and keep its time as that of `step`."""
+        return self._run(step, [str(self.program), *arguments], "")
+
+    def _run(self, step: str, command: list[str], answer: str) -> str:
         started = time.monotonic()
         if self._stopped:
-            raise TerraformError(f"terraform {arguments[0]}: stopped")
+            raise TerraformError(f"{step}: stopped")
         self._running = subprocess.Popen(
-            [self.program, *arguments],
+            command,
             cwd=self.folder,
             env={"PATH": os.environ.get("PATH", os.defpath), "HOME": str(self.folder), **self.environment},
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
-        out, errors = self._running.communicate(timeout=DEADLINE)
+        out, errors = self._running.communicate(answer, timeout=DEADLINE)
         self.seconds[step] = time.monotonic() - started
         self.output.append(out + errors)
         if self._running.returncode:
-            raise TerraformError(f"terraform {arguments[0]} failed:\n{_complaint(out) or errors or out}")
+            raise TerraformError(f"terraform {step} failed:\n{_complaint(out) or errors or out}")
         return out
 
     def stop(self) -> None:

@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 
 from aws import plots
-from aws.conftest import SOURCE
 from aws.emulator import Emulator
 from aws.lifecycle import Json
 from aws.resources import of_type, resources
-from aws.terraform import Terraform, TerraformError
+from aws.terraform import SOURCE, Terraform, TerraformError
 
 pytestmark = pytest.mark.timeout(300)
 

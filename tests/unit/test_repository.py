@@ -15,6 +15,8 @@ from orthweb.cli import app
 ROOT = Path(__file__).parents[2]
 SCRIPTS = sorted(path for path in [*(ROOT / "scripts").iterdir(), ROOT / ".ci/run"] if path.is_file())
 LOCKS = sorted(ROOT.glob("requirements*.lock"))
+APART = ROOT / "checkov.lock"
+"""What is installed into an environment of its own, and need not agree with the others."""
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -29,7 +31,7 @@ def locked(lock: Path) -> dict[str, str]:
     return {requirement_name(block): block for block in blocks}
 
 
-@pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)
+@pytest.mark.parametrize("lock", [*LOCKS, APART], ids=lambda lock: lock.name)
 def test_lock_file_always_pins_every_package_with_a_hash(lock: Path) -> None:
     loose = [
         name
@@ -46,6 +48,7 @@ def test_lock_files_when_a_dependency_is_declared_contain_it() -> None:
         "requirements.lock": project["project"]["dependencies"],
         "requirements-dev.lock": [*project["project"]["dependencies"], *project["dependency-groups"]["dev"]],
         "requirements-build.lock": [*project["build-system"]["requires"], *project["dependency-groups"]["build"]],
+        APART.name: project["dependency-groups"]["checkov"],
     }
     for lock, requirements in declared.items():
         absent = {requirement_name(requirement) for requirement in requirements} - set(locked(ROOT / lock))

@@ -25,6 +25,7 @@ MODULES = (
     "config",
     "plan",
     "cost",
+    "policy",
     "up",
     "status",
     "logs",

@@ -101,9 +101,9 @@ SAFEGUARDS: Final = (
         "required",
         (
             Measure(
-                "Each DICOM peer can have a certificate of its own (`orthweb certificates client NAME`), which can be "
-                "revoked alone.",
-                "`orthweb certificates list`",
+                "Each DICOM peer can have a certificate of its own (`orthweb certificates client NAME`), which the "
+                "edge logs with each association. It ends by itself; one cannot be revoked before the others.",
+                "The log's field `certificate`; `orthweb logs edge-access`",
                 checks=("dicom.client_certificates",),
             ),
             Measure(
@@ -149,7 +149,7 @@ SAFEGUARDS: Final = (
         (
             Measure(
                 "Orthweb keeps no sessions: every request carries its login.",
-                "No `Set-Cookie` in any answer of the edge",
+                "The edge's only cookie names the process that keeps a job, and opens nothing",
                 checks=("web.no_login",),
             ),
         ),
@@ -192,8 +192,8 @@ SAFEGUARDS: Final = (
         (
             Measure(
                 "The edge logs each request and association: when, from where, with which certificate or login, what "
-                "kind of thing, with what result; without patient data.",
-                "Log group `/orthweb/NAME/containers`; `orthweb logs edge`",
+                "path, with what result; no names, patient IDs or queries (paths have the UIDs of studies).",
+                "Log group `/orthweb/NAME/containers`; `orthweb logs edge-access`",
                 ("module.observability.aws_cloudwatch_log_group.this",),
                 ("security.access_log", "security.logs"),
             ),
@@ -348,8 +348,9 @@ SAFEGUARDS: Final = (
                 ("index.plaintext", "index.archive_tls"),
             ),
         ),
-        "Modalities that cannot speak TLS: put them behind the client VPN (`aws.vpn`), which encrypts the way to the "
-        "network, or leave them out. A modality with `tls = false` in the site file is sent to in clear.",
+        "Modalities that cannot speak TLS need something beside them that does it for them ([aws.md](aws.md)): the "
+        "site answers nothing else, through the client VPN neither. A modality with `tls = false` in the site "
+        "file is sent to in clear.",
     ),
     Safeguard(
         "(e)(2)(i)",

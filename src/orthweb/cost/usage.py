@@ -73,6 +73,7 @@ FREE: Final = frozenset(
         "aws_network_acl",
         "aws_network_acl_association",
         "aws_network_acl_rule",
+        "aws_network_interface",
         "aws_route",
         "aws_route53_record",
         "aws_route_table",
@@ -231,8 +232,9 @@ def _nat(resource: Resource, site: _Site) -> Iterator[Usage]:
 
 def _endpoint(resource: Resource, site: _Site) -> Iterator[Usage]:
     if resource.values.get("vpc_endpoint_type") == "Interface":
-        zones = site.plan.zones
-        yield Usage(_VPC, f"interface endpoint in {zones} zones", "endpoint/hour", HOURS * zones, resource.address)
+        # One zone where one host is.
+        zones = site.plan.zones if site.plan.of("aws_autoscaling_group") else 1
+        yield Usage(_VPC, f"interface endpoint, zones: {zones}", "endpoint/hour", HOURS * zones, resource.address)
         count = sum(one.values.get("vpc_endpoint_type") == "Interface" for one in site.plan.of("aws_vpc_endpoint"))
         data = OPERATIONS_GIB * site.hosts / count
         yield Usage(_VPC, "interface endpoint, data", "endpoint/data", data, resource.address)
@@ -341,9 +343,13 @@ def _trail(resource: Resource, site: _Site) -> Iterator[Usage]:
 
 
 def _backup(resource: Resource, site: _Site) -> Iterator[Usage]:
-    yield Usage("Backup", "index, one full copy", "backup/rds", database_gib(site.plan, site.volumes), resource.address)
-    if site.in_bucket:
-        yield Usage("Backup", "bucket, one full copy", "backup/s3", site.volumes.stored_gib, resource.address)
+    name = str(resource.values.get("name", ""))
+    if not name.endswith("-images"):
+        gib = database_gib(site.plan, site.volumes)
+        yield Usage("Backup", f"index, one full copy of {gib:.0f} GiB", "backup/rds", gib, resource.address)
+    if not name.endswith("-index") and site.in_bucket:
+        gib = site.volumes.stored_gib
+        yield Usage("Backup", f"bucket, one full copy of {gib:.0f} GiB", "backup/s3", gib, resource.address)
 
 
 def _vpn(resource: Resource, _site: _Site) -> Iterator[Usage]:

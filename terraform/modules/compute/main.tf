@@ -1,3 +1,14 @@
+terraform {
+  required_version = ">= 1.11"
+
+  required_providers {
+    aws = {
+      source  = "hashicorp/aws"
+      version = ">= 5.100"
+    }
+  }
+}
+
 # The hosts: Debian with Docker, which run the same containers as a site on a laptop. They hold nothing that must be kept.
 locals {
   ha     = var.topology == "ha"

@@ -41,3 +41,8 @@ output "parameter_prefix" {
   description = "What the names of the site's parameters in Systems Manager begin with."
   value       = local.parameter_prefix
 }
+
+output "generation" {
+  description = "What a host cannot take over while it runs, as one word: another one replaces the hosts of topology ha, one after the other."
+  value       = local.generation
+}

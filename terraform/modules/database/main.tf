@@ -1,3 +1,14 @@
+terraform {
+  required_version = ">= 1.11"
+
+  required_providers {
+    aws = {
+      source  = "hashicorp/aws"
+      version = ">= 5.100"
+    }
+  }
+}
+
 # The index: RDS for PostgreSQL in subnets without a way out, encrypted at rest and on the wire, with continuous backup.
 # Nothing else in the site waits for it: hosts find it by its identifier as soon as it is there.
 locals {

@@ -13,7 +13,7 @@ locals {
     }
     archive-errors = {
       log_group = "containers"
-      pattern   = "%^E[0-9]{4}\\s%" # Orthanc: E, month and day
+      pattern   = "%^E[01][0-9][0-3][0-9]%" # Orthanc: E, month and day
       value     = "1"
       unit      = "Count"
     }

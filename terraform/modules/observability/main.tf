@@ -1,3 +1,14 @@
+terraform {
+  required_version = ">= 1.11"
+
+  required_providers {
+    aws = {
+      source  = "hashicorp/aws"
+      version = ">= 5.100"
+    }
+  }
+}
+
 # Where a site says how it is: log groups, figures taken from them, alarms and who hears them. No log line of a site carries a
 # patient's data; the logs are encrypted all the same.
 resource "aws_cloudwatch_log_group" "this" {

@@ -1,3 +1,14 @@
+terraform {
+  required_version = ">= 1.11"
+
+  required_providers {
+    aws = {
+      source  = "hashicorp/aws"
+      version = ">= 5.100"
+    }
+  }
+}
+
 # Where the hosts pull their container images from. A tag always means the same image: a host that starts again a year later
 # starts what was tested.
 resource "aws_ecr_repository" "this" {

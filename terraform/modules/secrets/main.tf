@@ -1,3 +1,14 @@
+terraform {
+  required_version = ">= 1.11"
+
+  required_providers {
+    aws = {
+      source  = "hashicorp/aws"
+      version = ">= 5.100"
+    }
+  }
+}
+
 # Terraform makes the secrets, not their values: the first host fills in what is empty. So no secret passes through the plan,
 # the state or the machine that Terraform runs on, but for a password or certificate that a person chooses to give: these are
 # write-only arguments, which Terraform hands to AWS and forgets.
@@ -26,8 +37,9 @@ resource "aws_secretsmanager_secret" "this" {
 resource "aws_secretsmanager_secret_version" "admin" {
   count = contains(var.given, "admin") ? 1 : 0
 
-  secret_id                = aws_secretsmanager_secret.this["admin"].id
-  secret_string_wo         = var.admin_password == null ? null : jsonencode({ username = "admin", password = var.admin_password })
+  secret_id = aws_secretsmanager_secret.this["admin"].id
+  # Sent when the secret is made or the version raised; in every other plan, and to destroy, nobody has to give it again.
+  secret_string_wo         = jsonencode({ username = "admin", password = var.admin_password })
   secret_string_wo_version = var.given_version
 }
 
@@ -35,6 +47,6 @@ resource "aws_secretsmanager_secret_version" "certificate" {
   count = contains(var.given, "certificate") ? 1 : 0
 
   secret_id                = aws_secretsmanager_secret.this["certificate"].id
-  secret_string_wo         = var.tls_key == null ? null : jsonencode({ certificate = var.tls_certificate, key = var.tls_key })
+  secret_string_wo         = jsonencode({ certificate = var.tls_certificate, key = var.tls_key })
   secret_string_wo_version = var.given_version
 }

@@ -33,6 +33,7 @@ locals {
 # --- Load balancer
 
 resource "aws_security_group" "load_balancer" {
+  #checkov:skip=CKV2_AWS_5:modules/compute attaches it to the Network Load Balancer.
   count = local.ha ? 1 : 0
 
   name        = "${var.name}-load-balancer"
@@ -69,6 +70,7 @@ resource "aws_vpc_security_group_ingress_rule" "client" {
 # --- Hosts
 
 resource "aws_security_group" "host" {
+  #checkov:skip=CKV2_AWS_5:modules/compute attaches it to the hosts.
   name        = "${var.name}-host"
   description = "Hosts of ${var.name}"
   vpc_id      = var.vpc_id
@@ -147,6 +149,7 @@ resource "aws_vpc_security_group_egress_rule" "host_to_modality" {
 # --- Database: no egress rule at all, it calls nobody
 
 resource "aws_security_group" "database" {
+  #checkov:skip=CKV2_AWS_5:modules/database attaches it to the instance.
   name        = "${var.name}-database"
   description = "Database of ${var.name}"
   vpc_id      = var.vpc_id
@@ -166,6 +169,7 @@ resource "aws_vpc_security_group_ingress_rule" "database_from_host" {
 # --- Interface endpoints: reached by hosts through their egress to TCP 443
 
 resource "aws_security_group" "endpoints" {
+  #checkov:skip=CKV2_AWS_5:modules/network attaches it to the interface endpoints.
   count = var.interface_endpoints ? 1 : 0
 
   name        = "${var.name}-endpoints"
@@ -189,6 +193,7 @@ resource "aws_vpc_security_group_ingress_rule" "endpoints_from_host" {
 # --- Client VPN: its clients' packets come from the endpoint's network interfaces, which have this group
 
 resource "aws_security_group" "vpn" {
+  #checkov:skip=CKV2_AWS_5:modules/vpn attaches it to the endpoint.
   count = var.vpn ? 1 : 0
 
   name        = "${var.name}-vpn"

@@ -39,6 +39,8 @@ class Call:
     error: str
     """The error's code (``NoSuchBucket``), empty when it went well."""
     seconds: float
+    terraform: bool
+    """Whether Terraform asked, and not another client."""
 
 
 class Emulator:

@@ -33,6 +33,7 @@ class Request:
     query: str
     target: str
     body: str
+    headers: frozenset[str]
 
     @classmethod
     def of(cls, environ: dict[str, Any], body: bytes) -> Request:
@@ -51,6 +52,11 @@ class Request:
             query=query,
             target=str(environ.get("HTTP_X_AMZ_TARGET", "")),
             body=body.decode(errors="replace") if form else "",
+            headers=frozenset(
+                name[5:].replace("_", "-").lower()
+                for name, value in environ.items()
+                if name.startswith("HTTP_") and value
+            ),
         )
 
 
@@ -65,7 +71,8 @@ def operation(request: Request) -> str:
         return named[0]
     asked = set(parse_qs(request.query, keep_blank_values=True))
     for route in _routes(request.service):
-        if route.method == request.method and route.path.fullmatch(request.path) and route.query <= asked:
+        fits = route.method == request.method and route.path.fullmatch(request.path)
+        if fits and route.query <= asked and route.headers <= request.headers:
             return route.operation
     return f"{request.method} {request.path}"
 
@@ -76,6 +83,7 @@ class _Route:
     method: str
     path: re.Pattern[str]
     query: frozenset[str]
+    headers: frozenset[str]
 
 
 @cache
@@ -87,21 +95,20 @@ def _routes(service: str) -> list[_Route]:
         return []
     model = session.get_service_model(name)
     found = [_route(each, model.operation_model(each)) for each in model.operation_names]
-    return sorted(found, key=lambda route: (-len(route.query), -route.path.pattern.count("/")))
+    return sorted(found, key=lambda route: (-len(route.query | route.headers), -route.path.pattern.count("/")))
 
 
 def _route(name: str, model: Any) -> _Route:
     uri, _, query = str(model.http["requestUri"]).partition("?")
-    shape = model.input_shape
-    required = {
-        shape.members[member].serialization["name"]
-        for member in (shape.required_members if shape else ())
-        if shape.members[member].serialization.get("location") == "querystring"
-    }
+    members = (
+        [shape.members[name].serialization for name in shape.required_members] if (shape := model.input_shape) else []
+    )
+    in_query = {each["name"] for each in members if each.get("location") == "querystring"}
+    headers = frozenset(each["name"].lower() for each in members if each.get("location") == "header")
     # A greedy member ({Key+}) may hold slashes.
     parts = re.split(r"(\{\w+\+?\})", uri.rstrip("/"))
     pattern = "".join(
         ".+" if part.endswith("+}") else "[^/]+" if part.startswith("{") else re.escape(part) for part in parts
     )
-    wanted = frozenset(part.split("=")[0] for part in query.split("&") if part) | required
-    return _Route(name, str(model.http["method"]), re.compile(f"{pattern}/?"), wanted)
+    wanted = frozenset(part.split("=")[0] for part in query.split("&") if part) | in_query
+    return _Route(name, str(model.http["method"]), re.compile(f"{pattern}/?"), wanted, headers)

@@ -63,10 +63,10 @@ class Recorder:
             html = any(name.lower() == "content-type" and "text/html" in value for name, value in headers)
             if status >= 500 or (status in (404, 405) and html and answer.lower().startswith(b"<!doctype")):
                 status, error = 501, error or "NotImplemented"
-                answer = f"<Error><Code>{error}</Code><Message>the emulator lacks this</Message></Error>".encode()
-                headers = [("Content-Type", "text/xml"), ("Content-Length", str(len(answer)))]
+                headers, answer = _refusal(request, error)
         name = operation(request)
-        self._record(request, name, status, error, time.monotonic() - started)
+        terraform = "Terraform/" in str(environ.get("HTTP_USER_AGENT", ""))
+        self._record(request, name, status, error, time.monotonic() - started, terraform)
         if status == 501:
             sys.stderr.write(f"no answer: {request.service}:{name} {request.method} {path}\n")
         start_response(f"{status} {_phrase(status)}", headers)
@@ -85,10 +85,25 @@ class Recorder:
             return 500, [], b""
         return got[0], got[1], answer
 
-    def _record(self, request: Request, name: str, status: int, error: str, seconds: float) -> None:
+    def _record(self, request: Request, name: str, status: int, error: str, seconds: float, terraform: bool) -> None:
         line = {"service": request.service, "operation": name, "region": request.region, "status": status}
+        how = {"error": error, "seconds": round(seconds, 3), "terraform": terraform}
         with self._lock:
-            self._calls.write(json.dumps({**line, "error": error, "seconds": round(seconds, 3)}) + "\n")
+            self._calls.write(json.dumps({**line, **how}) + "\n")
+
+
+def _refusal(request: Request, code: str) -> tuple[list[tuple[str, str]], bytes]:
+    """Give an error in the form that the service's protocol has for it."""
+    said = f"<Error><Code>{code}</Code><Message>the emulator lacks this</Message></Error>"
+    if request.service == "ec2":
+        said = f"<Response><Errors>{said}</Errors></Response>"
+    elif request.body:
+        said = f"<ErrorResponse>{said}</ErrorResponse>"
+    elif request.service not in ("s3", "route53"):
+        said = json.dumps({"__type": code, "message": "the emulator lacks this"})
+    kind = "application/json" if said.startswith("{") else "text/xml"
+    named = [("Content-Type", kind), ("Content-Length", str(len(said))), ("x-amzn-errortype", code)]
+    return named, said.encode()
 
 
 def _small(environ: Environ) -> bool:

@@ -1,12 +1,14 @@
-"""Amazon EC2: Debian's images, and what moto forgets of rules, launch templates and flow logs."""
+"""Amazon EC2: Debian's images; what moto forgets of rules, templates and flow logs; what it leaves behind."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from moto.ec2.models import amis
+from moto.ec2.models.instances import Instance
 from moto.ec2.models.launch_templates import LaunchTemplate
 from moto.ec2.models.security_groups import SecurityGroupRule
+from moto.ec2.models.vpcs import VPCBackend
 from moto.ec2.responses.flow_logs import FlowLogs
 
 from aws.emulator.patches import replaces
@@ -74,3 +76,24 @@ def create_flow_logs(former: Any, self: Any) -> Any:
             },
         }
     return answer
+
+
+# The interface that comes with an instance goes with it, and one that was made before is detached; in moto both stay.
+@replaces(Instance)
+def terminate(former: Any, self: Any) -> Any:
+    previous = former(self)
+    for interface in list(self.nics.values()):
+        if interface.description == "Primary network interface" and not interface.delete_on_termination:
+            interface.delete()
+        elif not interface.delete_on_termination:
+            self.detach_eni(interface)
+    return previous
+
+
+# A VPC's own network ACL goes with it.
+@replaces(VPCBackend)
+def delete_vpc(former: Any, self: Any, vpc_id: str) -> Any:
+    gone = former(self, vpc_id)
+    for identifier in [each.id for each in self.network_acls.values() if each.vpc_id == vpc_id]:
+        del self.network_acls[identifier]
+    return gone

@@ -10,6 +10,7 @@ from moto.rds.models import DBInstance, DBParameterGroup, MasterUserSecret, RDSB
 
 from aws.emulator.patches import order, replaces
 
+AUTHORITY = "rds-ca-rsa2048-g1"
 PASSWORD_BYTES = 21
 
 _said: dict[str, dict[str, Any]] = {}
@@ -73,8 +74,11 @@ def _keep_insights(database: Any, wanted: dict[str, Any]) -> Any:
     return database
 
 
+# A database gets AWS's present certificate authority by itself. With moto's invented one the provider would change it
+# after the database is made, and wait once more.
 @replaces(RDSBackend)
 def create_db_instance(former: Any, self: Any, wanted: dict[str, Any]) -> Any:
+    wanted.setdefault("ca_certificate_identifier", AUTHORITY)
     return _keep_insights(former(self, wanted), wanted)
 
 
