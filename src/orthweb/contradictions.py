@@ -44,6 +44,10 @@ def contradictions(site: Site) -> Iterator[Contradiction]:
     yield from _s3(site)
     yield from _archive(site)
     yield from _modality(site)
+    if site.target == "aws":
+        from orthweb.contradictions_aws import on_aws
+
+        yield from on_aws(site)
 
 
 def _index(site: Site) -> Iterator[Contradiction]:
@@ -60,7 +64,7 @@ def _index(site: Site) -> Iterator[Contradiction]:
 
 
 def _s3(site: Site) -> Iterator[Contradiction]:
-    if site.store.kind == "s3" and site.s3.bucket is None:
+    if site.store.kind == "s3" and site.s3.bucket is None and site.target != "aws":
         yield Contradiction(("store", "kind"), (("s3", "bucket"),), "needs s3.bucket too")
     if site.s3.kms_key is not None and site.s3.encryption != "kms":
         keys = ("s3", "kms_key"), ("s3", "encryption")

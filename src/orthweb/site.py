@@ -10,12 +10,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ByteSize, ConfigDict, Field, ValidationInfo, model_validator
+from pydantic import ByteSize, Field, ValidationInfo, model_validator
 
 from orthweb import sitetypes
 from orthweb.contradictions import Contradiction, contradictions
+from orthweb.section import Section
+from orthweb.siteaws import Aws
 from orthweb.sitetypes import Form, Unit
 from orthweb.tomltext import dotted
 
@@ -81,12 +83,6 @@ class Reading:
 
     folder: Path
     contradictions: list[Contradiction] = field(default_factory=list)
-
-
-class Section(BaseModel):
-    """What all tables of the site file share: unknown keys are errors, nothing is guessed, values do not change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
 
 class Edge(Section):
@@ -269,7 +265,8 @@ class Store(Section):
     kind: Literal["filesystem", "s3", "database"] = Field(
         default="filesystem",
         description="filesystem: files in a folder. s3: objects in a bucket, see [s3]. database: in the index "
-        "(small sites; slower). To change it for a site with images: `orthweb store migrate`.",
+        "(small sites; slower). On AWS s3 without it, and the bucket is made. To change it for a site with images: "
+        "`orthweb store migrate`.",
     )
     path: BesideSiteFile | None = Field(
         default=None,
@@ -455,11 +452,11 @@ class Site(Section):
         default="localhost",
         description="Name under which people and modalities reach the site; the certificates are for it.",
     )
-    target: Literal["local", "docker"] | None = Field(
+    target: Literal["local", "docker", "aws"] | None = Field(
         default=None,
         examples=["docker"],
-        description="Where the site runs: local (processes on this machine) or docker (containers on it). Without it: "
-        "where it ran before, else docker when a Docker engine answers, else local.",
+        description="Where the site runs: local (processes on this machine), docker (containers on it) or aws (an AWS "
+        "account, see [aws]). Without it: where it ran before, else docker when a Docker engine answers, else local.",
     )
     edge: Edge = Edge()
     tls: Tls = Tls()
@@ -469,7 +466,18 @@ class Site(Section):
     store: Store = Store()
     s3: S3 = S3()
     docker: Docker = Docker()
+    aws: Aws = Aws()
     modalities: dict[ModalityName, Modality] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _in_the_bucket(cls, data: Any) -> Any:
+        """Keep the images of a site on AWS in its bucket, unless its file says otherwise."""
+        if isinstance(data, dict) and data.get("target") == "aws":
+            store = data.get("store", {})
+            if isinstance(store, dict) and "kind" not in store:
+                return {**data, "store": {**store, "kind": "s3"}}
+        return data
 
     @model_validator(mode="after")
     def _agree(self, info: ValidationInfo) -> Site:
@@ -483,7 +491,7 @@ class Site(Section):
     @property
     def loopback_only(self) -> bool:
         """Whether only this machine can reach the edge."""
-        return all(address.is_loopback for address in self.edge.listen)
+        return self.target != "aws" and all(address.is_loopback for address in self.edge.listen)
 
     @property
     def unknown_peers(self) -> Literal["none", "store", "all"]:

@@ -6,6 +6,7 @@ Each validator is strict: TOML has types, so ``"8443"`` is not a number and ``tr
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
 from pathlib import Path
@@ -166,6 +167,44 @@ def _subnet(value: object) -> IPv4Network:
     return network
 
 
+def _range(value: object) -> IPv4Network:
+    if isinstance(value, IPv4Network):
+        return value
+    _require(isinstance(value, str) and "/" in value)
+    return IPv4Network(cast(str, value))  # strict: no bits beside the prefix
+
+
+def _tags(value: object) -> object:
+    # https://docs.aws.amazon.com/tag-editor/latest/userguide/best-practices-and-strats.html#id_tags_naming_best_practices
+    _require(isinstance(value, dict))
+    for key, text in cast("dict[object, object]", value).items():
+        _require(isinstance(key, str) and 0 < len(key) <= 128 and isinstance(text, str) and len(text) <= 256)
+        name = cast(str, key)
+        _require(name != "Name" and not name.lower().startswith("aws:") and not name.startswith("orthweb:"))
+    return value
+
+
+def pattern(expression: str) -> AfterValidator:
+    """Make a validator of text that has to match as a whole."""
+    compiled = re.compile(expression)
+
+    def judge(value: str) -> str:
+        _require(compiled.fullmatch(value) is not None)
+        return value
+
+    return AfterValidator(judge)
+
+
+def one_of(numbers: Collection[int]) -> AfterValidator:
+    """Make a validator of a number that has to be one of several."""
+
+    def judge(value: int) -> int:
+        _require(value in numbers)
+        return value
+
+    return AfterValidator(judge)
+
+
 def _endpoint(value: str) -> str:
     parts = urlsplit(value)
     _require(parts.scheme in ("http", "https") and bool(parts.hostname) and parts.username is None)
@@ -191,9 +230,11 @@ OBJECT_ROOT: Final = AfterValidator(_object_root)
 PATH: Final = BeforeValidator(_path)
 PEER_HOST: Final = AfterValidator(_peer_host)
 PLUGIN_VERSION: Final = AfterValidator(_plugin_version)
+RANGE: Final = BeforeValidator(_range)
 REFERENCE: Final = AfterValidator(_reference)
 REGION: Final = AfterValidator(_region)
 SHA256: Final = AfterValidator(_sha256)
 SITE_NAME: Final = AfterValidator(_site_name)
 SIZE: Final = BeforeValidator(_size)
 SUBNET: Final = BeforeValidator(_subnet)
+TAGS: Final = BeforeValidator(_tags)

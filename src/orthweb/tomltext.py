@@ -11,7 +11,7 @@ import re
 import tomllib
 from dataclasses import dataclass
 from datetime import date, datetime, time
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from pathlib import Path
 from typing import Final
 
@@ -208,7 +208,7 @@ def toml(value: object) -> str:
             return quoted(size(value))
         case int() | float():
             return str(value)
-        case str() | Path() | IPv4Address() | IPv6Address():
+        case str() | Path() | IPv4Address() | IPv4Network() | IPv6Address():
             return quoted(str(value))
         case datetime() | date() | time():
             return value.isoformat()

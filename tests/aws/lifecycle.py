@@ -95,8 +95,7 @@ class Lifecycle:
     def texts(self) -> dict[str, bytes]:
         """Give everything that was written: the folder's files, Terraform's output, the emulator's own notes."""
         files = [path for path in self.folder.rglob("*") if path.is_file() and not path.is_symlink()]
-        found = {str(path.relative_to(self.folder)): path.read_bytes() for path in files}
-        return {**found, "output": "\n".join(self.terraform.output).encode()}
+        return {str(path.relative_to(self.folder)): path.read_bytes() for path in files}
 
     def _live(self) -> None:
         step = ""

@@ -39,7 +39,7 @@ class Terraform:
     program: Path = Path("terraform")
     seconds: dict[str, float] = field(default_factory=dict)
     output: list[str] = field(default_factory=list)
-    """What each command has written, standard error included."""
+    """What each command has written, standard error included; `terraform.log` beside the folder has it as well."""
     _running: subprocess.Popen[str] | None = None
     _stopped: bool = False
 
@@ -122,6 +122,8 @@ class Terraform:
         out, errors = self._running.communicate(answer, timeout=DEADLINE)
         self.seconds[step] = time.monotonic() - started
         self.output.append(out + errors)
+        with self.folder.with_name("terraform.log").open("a") as log:
+            log.write(f"$ {' '.join(command)}\n{out}{errors}")
         if self._running.returncode:
             raise TerraformError(f"terraform {step} failed:\n{_complaint(out) or errors or out}")
         return out

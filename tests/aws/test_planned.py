@@ -1,4 +1,4 @@
-"""What other choices would make: plans alone, without an apply."""
+"""What other choices would make: plans alone, without an apply. (What is refused: terraform/tests/refusals.)"""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from aws import plots
 from aws.emulator import Emulator
 from aws.lifecycle import Json
-from aws.resources import of_type, resources
+from aws.resources import of_type
 from aws.terraform import SOURCE, Terraform, TerraformError
 
 pytestmark = pytest.mark.timeout(300)
@@ -96,27 +96,3 @@ def test_plan_when_in_production_then_nothing_that_holds_data_can_be_deleted_by_
     assert log["enabled"] is True
     for rule in of_type(planned, "aws_ec2_client_vpn_authorization_rule"):
         assert rule.values["target_network_cidr"] != WORLD
-
-
-def test_plan_when_images_lie_in_the_database_then_hosts_are_told(plan: Planner) -> None:
-    planned = plan(use_s3_storage=False)
-    assert [found.address for found in resources(planned) if found.type == "aws_s3_bucket"], "the logs still have one"
-
-
-@pytest.mark.parametrize(
-    ("variables", "named"),
-    [
-        ({"cli_cidr_block": WORLD}, "cli_cidr_block"),
-        ({"topology": "cluster"}, "topology"),
-        ({"topology": "ha", "nat": "none"}, "nat"),
-        ({"name": "Clinic_1"}, "name"),
-        ({"replica_bucket_arn": "arn:aws:s3:::elsewhere"}, "replica"),
-        ({"vpn_cidr_block": "10.84.0.0/22"}, "vpn"),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-def test_plan_when_a_variable_cannot_be_meant_then_is_refused_with_its_name(
-    plan: Planner, variables: Json, named: str
-) -> None:
-    with pytest.raises(TerraformError, match=named):
-        plan(**variables)

@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 
 import pytest
 
+from aws.emulator import ACCOUNT
 from aws.lifecycle import Lifecycle
 from aws.resources import Statement, of_type, resources, statements
 
@@ -24,6 +25,7 @@ NO_RESOURCE = {
 
 OWN_RESOURCE = {
     "aws_kms_key": "in a key's policy * is the key itself",
+    "aws_vpc_endpoint": "an endpoint's policy grants nothing: it narrows what others may do through the endpoint",
 }
 """Types whose policies are about themselves alone."""
 
@@ -55,6 +57,8 @@ def test_policies_when_they_allow_then_no_action_is_a_wildcard(life: Lifecycle) 
         if kind == "aws_kms_key" and statement.actions == ("kms:*",):
             # Without it nobody could manage the key (AWS KMS Developer Guide, "Default key policy").
             assert re.fullmatch(r"arn:aws:iam::\d{12}:root", str(statement.document["Principal"]["AWS"])), statement
+        elif kind == "aws_vpc_endpoint" and wild:
+            assert statement.document["Condition"] == {"StringEquals": {"aws:PrincipalAccount": ACCOUNT}}, statement
         else:
             assert not wild, statement
 
@@ -66,9 +70,11 @@ def test_policies_when_they_allow_then_resources_are_named_or_there_is_a_reason(
 
 
 def test_policies_when_they_allow_everyone_then_there_is_a_condition(life: Lifecycle) -> None:
-    for _, statement in allowed(life):
+    for kind, statement in allowed(life):
         if str(statement.document.get("Principal", "")) in ("*", "{'AWS': '*'}", "{'AWS': ['*']}"):
-            assert statement.document.get("Condition"), statement
+            # AWS's own buckets, of image layers and of its agent, are read by whoever may pass.
+            layers = kind == "aws_vpc_endpoint" and statement.actions == ("s3:GetObject",)
+            assert statement.document.get("Condition") or (layers and "*" not in statement.resources), statement
 
 
 def test_roles_when_made_then_are_for_services_of_aws_alone(life: Lifecycle) -> None:

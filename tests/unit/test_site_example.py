@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +29,18 @@ def test_example_when_left_as_it_is_then_default_site() -> None:
     assert parse(example(), Path("site.toml"))[0] == Site()
 
 
+def leaves(tables: Mapping[str, object], above: str = "") -> Iterator[str]:
+    for name, value in tables.items():
+        if isinstance(value, dict):
+            yield from leaves(value, f"{above}{name}.")
+        else:
+            yield f"{above}{name}"
+
+
 def test_example_when_everything_is_uncommented_then_default_site_with_every_default_given() -> None:
     text = uncommented(example())
     assert parse(text, Path("site.toml"))[0] == Site()
-    given = {
-        f"{table}.{key}" if isinstance(inner, dict) else table
-        for table, inner in tomllib.loads(text).items()
-        for key in (inner if isinstance(inner, dict) else [""])
-    }
+    given = set(leaves(tomllib.loads(text)))
     keys = [key for table in tables() if table.name != MODALITY_TABLE for key in table.keys]
     assert given == {key.dotted for key in keys if key.default is not None}
 

@@ -132,7 +132,7 @@ def test_load_with_origin_when_keys_are_given_then_their_lines(folder: Path) -> 
         ("[tls]\nprofile = 'old'", '2: tls.profile: "old": should be one of "intermediate", "modern"'),
         ("[tls]\nkey = 5", "2: tls.key: 5: should be a path, relative to the site file or absolute"),
         ("[tls]\nkey = ''", '2: tls.key: "": should be a path, relative to the site file or absolute'),
-        ("target = 'aws'", '1: target: "aws": should be one of "local", "docker"'),
+        ("target = 'azure'", '1: target: "azure": should be one of "local", "docker", "aws"'),
         ("name = 1979-05-27", "1: name: 1979-05-27: should be 1 to 31 lower-case letters"),
         (
             "[modalities.ct]\naet = 'A'\nhost = 'a'",

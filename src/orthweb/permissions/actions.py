@@ -21,7 +21,8 @@ DATA: Final[Mapping[str, Needs]] = {
 
 VERBS: Final[Mapping[str, Needs]] = {
     "orthweb up": needs(
-        "ecr:BatchCheckLayerAvailability BatchGetImage CompleteLayerUpload InitiateLayerUpload PutImage UploadLayerPart",
+        "ecr:BatchCheckLayerAvailability BatchGetImage CompleteLayerUpload InitiateLayerUpload PutImage "
+        "UploadLayerPart",
         "ecr:DescribeImages GetAuthorizationToken logs:FilterLogEvents secretsmanager:GetSecretValue "
         "ssm:GetParametersByPath",
         beside="kms:Decrypt",

@@ -13,7 +13,8 @@ import annotated_types
 from pydantic import ByteSize
 from pydantic.fields import FieldInfo
 
-from orthweb.site import Modality, Section, Site, table_names
+from orthweb.section import Section
+from orthweb.site import Modality, Site, table_names
 from orthweb.sitetypes import Form, Unit
 from orthweb.tomltext import dotted, quoted, size, toml
 
@@ -63,13 +64,17 @@ def tables() -> tuple[Table, ...]:
     """Give the whole site file in the order of the model: the top, its tables, and what one modality has."""
     once = table_names()
     top = [_key("", name, field) for name, field in Site.model_fields.items() if name not in (*once, "modalities")]
-    sections = [_table(name, type(Site.model_fields[name].default)) for name in once]
-    return Table("", "The site itself.", tuple(top)), *sections, _table(MODALITY_TABLE, Modality)
+    sections = [table for name in once for table in _tables(name, type(Site.model_fields[name].default))]
+    return Table("", "The site itself.", tuple(top)), *sections, *_tables(MODALITY_TABLE, Modality)
 
 
-def _table(name: str, section: type[Section]) -> Table:
-    keys = tuple(_key(name, key, field) for key, field in section.model_fields.items())
-    return Table(name, section.__doc__ or "", keys)
+def _tables(name: str, section: type[Section]) -> Iterator[Table]:
+    """Give a table and, after it, those in it."""
+    inner = {key: found for key, field in section.model_fields.items() if (found := _section_of(field)) is not None}
+    keys = tuple(_key(name, key, field) for key, field in section.model_fields.items() if key not in inner)
+    yield Table(name, section.__doc__ or "", keys)
+    for key, found in inner.items():
+        yield from _tables(f"{name}.{key}", found)
 
 
 def _key(table: str, name: str, field: FieldInfo) -> Key:
@@ -157,7 +162,10 @@ def _without_names(place: Sequence[str | int]) -> Iterator[str | int]:
 def _section_of(field: FieldInfo) -> type[Section] | None:
     if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
         return field.annotation
-    return Modality if get_origin(field.annotation) is dict else None
+    if get_origin(field.annotation) is not dict:
+        return None
+    value: Any = get_args(field.annotation)[1]
+    return value if isinstance(value, type) and issubclass(value, Section) else None
 
 
 def _element_of(field: FieldInfo) -> type[Section] | None:
@@ -188,6 +196,9 @@ def _form(annotation: Any, metadata: Sequence[object]) -> str:
         return "true or false"
     if isinstance(annotation, type) and issubclass(annotation, int):
         return _number(annotation, metadata)
+    if annotation is float:
+        low, high = _limits(metadata)
+        return f"a number from {low} to {high}"
     return "a path in quotation marks" if annotation is Path else "text in quotation marks"
 
 
@@ -206,11 +217,14 @@ def _many(annotation: Any) -> str:
 
 def _number(annotation: type[int], metadata: Sequence[object]) -> str:
     unit = next((f" of {entry.name}" for entry in metadata if isinstance(entry, Unit)), "")
-    low, high = (
-        next((getattr(entry, name) for entry in metadata if isinstance(entry, kind)), None)
-        for kind, name in ((annotated_types.Ge, "ge"), (annotated_types.Le, "le"))
-    )
+    low, high = _limits(metadata)
     if issubclass(annotation, ByteSize):
         most = "" if high is None else f" to {size(high, ' ')}"
         return f'a size from {size(low or 0, " ")}{most}, such as "3GiB", or a whole number of bytes'
     return f"a whole number{unit} from {low} to {high}"
+
+
+def _limits(metadata: Sequence[object]) -> tuple[Any, Any]:
+    least = next((entry.ge for entry in metadata if isinstance(entry, annotated_types.Ge)), None)
+    most = next((entry.le for entry in metadata if isinstance(entry, annotated_types.Le)), None)
+    return least, most

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orthweb.site import Section, Site
+from orthweb.section import Section
+from orthweb.site import Site
 from orthweb.sitefile.reading import DEFAULT_ORIGIN, load_with_origin
 from orthweb.state import FOLDER_NAME, StateFolder
 from orthweb.tomltext import Place, dotted, printable, quoted, size, toml
@@ -27,7 +28,7 @@ class Setting:
     """
 
     key: str
-    value: str | int | bool | list[str] | None
+    value: str | int | float | bool | list[str] | None
     shown: str
     origin: str
     derived: str | None = None
@@ -56,7 +57,7 @@ def _values(section: Section, table: Place) -> Iterator[tuple[Place, object]]:
     for name, value in section:
         if isinstance(value, Section):
             yield from _values(value, (*table, name))
-        elif isinstance(value, dict):
+        elif isinstance(value, dict) and all(isinstance(inner, Section) for inner in value.values()):
             for each, inner in value.items():
                 yield from _values(inner, (*table, name, each))
         elif isinstance(value, tuple) and value and isinstance(value[0], Section):
@@ -93,11 +94,13 @@ def _who_can_reach(site: Site) -> str:
     return "other machines reach the edge without client certificates"
 
 
-def _plain(value: Any) -> str | int | bool | list[str] | None:
+def _plain(value: Any) -> str | int | float | bool | list[str] | None:
     if isinstance(value, bool | str | None):
         return value
-    if isinstance(value, int):
-        return int(value)
+    if isinstance(value, int | float):
+        return int(value) if isinstance(value, int) else value
+    if isinstance(value, dict):
+        return toml(value)
     return [str(each) for each in value] if isinstance(value, tuple) else str(value)
 
 
@@ -108,7 +111,7 @@ def _shown(place: Place, value: Any) -> str:
         return size(value)
     if isinstance(value, tuple):
         return ", ".join(str(each) for each in value) or "nothing"
-    if isinstance(value, bool | int):
+    if isinstance(value, bool | int | float | dict):
         return toml(value)
     text = str(value)
     return quoted(text) if text != text.strip() else printable(text)

@@ -236,6 +236,7 @@ def _file_problems(site: Site, folder: Path) -> Iterator[tuple[Place, str]]:
         (("tls", "key"), site.tls.key, "a PEM file"),
         (("index", "password"), site.index.password, "a file with a password"),
         (("index", "ca"), site.index.ca, "a PEM file"),
+        (("aws", "ssh_public_key"), site.aws.ssh_public_key, "a public key's file"),
         *((("modalities", name, "ca"), peer.ca, "a PEM file") for name, peer in site.modalities.items()),
         *(
             (("archive", "extra_plugins", number, "path"), plugin.path, "a shared object (.so)")

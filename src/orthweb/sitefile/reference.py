@@ -111,6 +111,22 @@ sha256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 """,
         ("plugins/libOrthancPostgreSQLIndex.so",),
     ),
+    WorkedExample(
+        "A clinic's archive on AWS",
+        "Only who may reach the site has to be said; everything else keeps its default: one host, a managed PostgreSQL "
+        "and a bucket, all of them encrypted and protected against deletion. `orthweb plan` shows what would be made "
+        "and what it costs a month.",
+        """\
+name = "clinic"
+target = "aws"
+
+[aws]
+region = "eu-central-1"
+https_from = ["203.0.113.0/24"]
+dicom_from = ["203.0.113.64/26"]
+alarm_email = "on-call@clinic.example"
+""",
+    ),
 )
 
 _INTRODUCTION: Final = """\
@@ -181,7 +197,8 @@ def _capital(text: str) -> str:
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace('["0.0.0.0"]', '`["0.0.0.0"]`')
+    marked = text.replace('["0.0.0.0/0"]', '`["0.0.0.0/0"]`').replace('["0.0.0.0"]', '`["0.0.0.0"]`')
+    return marked.replace("|", "\\|")
 
 
 if __name__ == "__main__":

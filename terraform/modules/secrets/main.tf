@@ -38,8 +38,9 @@ resource "aws_secretsmanager_secret_version" "admin" {
   count = contains(var.given, "admin") ? 1 : 0
 
   secret_id = aws_secretsmanager_secret.this["admin"].id
-  # Sent when the secret is made or the version raised; in every other plan, and to destroy, nobody has to give it again.
-  secret_string_wo         = jsonencode({ username = "admin", password = var.admin_password })
+  # Sent when the secret is made or the version raised; in every other plan, and to destroy, nobody has to give it again. Not
+  # given when it should be, it is sent empty: a host fills that, as it does without `given`.
+  secret_string_wo         = var.admin_password == null ? "{}" : jsonencode({ username = "admin", password = var.admin_password })
   secret_string_wo_version = var.given_version
 }
 
@@ -47,6 +48,6 @@ resource "aws_secretsmanager_secret_version" "certificate" {
   count = contains(var.given, "certificate") ? 1 : 0
 
   secret_id                = aws_secretsmanager_secret.this["certificate"].id
-  secret_string_wo         = jsonencode({ certificate = var.tls_certificate, key = var.tls_key })
+  secret_string_wo         = var.tls_key == null ? "{}" : jsonencode({ certificate = var.tls_certificate, key = var.tls_key })
   secret_string_wo_version = var.given_version
 }

@@ -7,6 +7,7 @@ from typing import Any
 from moto.ec2.models import amis
 from moto.ec2.models.instances import Instance
 from moto.ec2.models.launch_templates import LaunchTemplate
+from moto.ec2.models.nat_gateways import NatGatewayBackend
 from moto.ec2.models.security_groups import SecurityGroupRule
 from moto.ec2.models.vpcs import VPCBackend
 from moto.ec2.responses.flow_logs import FlowLogs
@@ -78,16 +79,26 @@ def create_flow_logs(former: Any, self: Any) -> Any:
     return answer
 
 
-# The interface that comes with an instance goes with it, and one that was made before is detached; in moto both stay.
+# The interface that comes with an instance goes with it, and one that was made before is free; in moto both stay
+# attached. (The instance keeps its own record of them: it is described for a while after its end.)
 @replaces(Instance)
 def terminate(former: Any, self: Any) -> Any:
     previous = former(self)
-    for interface in list(self.nics.values()):
+    for interface in self.nics.values():
         if interface.description == "Primary network interface" and not interface.delete_on_termination:
             interface.delete()
         elif not interface.delete_on_termination:
-            self.detach_eni(interface)
+            interface.instance = interface.attachment_id = interface.attach_time = interface.device_index = None
+            interface.status = "available"
     return previous
+
+
+# A NAT gateway's interface goes with it.
+@replaces(NatGatewayBackend)
+def delete_nat_gateway(former: Any, self: Any, nat_gateway_id: str) -> Any:
+    gone = former(self, nat_gateway_id)
+    self.enis.pop(gone._eni.id, None)
+    return gone
 
 
 # A VPC's own network ACL goes with it.

@@ -1,9 +1,10 @@
-"""Amazon S3: the configuration of intelligent tiering, which moto lacks."""
+"""Amazon S3: the configuration of intelligent tiering, which moto lacks, and the parts of a replication it forgets."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from moto.core.responses import ActionResult
 from moto.s3.responses import S3Response
 
 from aws.emulator.patches import replaces
@@ -26,3 +27,20 @@ def _bucket_response(former: Any, self: Any, request: Any, full_url: str) -> Any
         kept.pop(identifier, None)
         return 204, {}, ""
     return (200, {}, kept[identifier]) if identifier in kept else (404, {}, ABSENT)
+
+
+RULE = ("ID", "Priority", "Status", "Destination", "SourceSelectionCriteria", "DeleteMarkerReplication")
+
+
+# moto answers with the destination alone; the provider would add what is missing in every plan.
+@replaces(S3Response)
+def get_bucket_replication(former: Any, self: Any) -> Any:
+    replication = self.backend.get_bucket_replication(self.bucket_name)
+    if not replication:
+        return former(self)
+    self.data["Action"] = "GetBucketReplication"
+    rules = [
+        {"Filter": {"Prefix": ""}, **{part: rule[part] for part in RULE if part in rule}}
+        for rule in replication["Rule"]
+    ]
+    return self.serialized(ActionResult({"ReplicationConfiguration": {"Role": replication["Role"], "Rules": rules}}))
