@@ -40,6 +40,7 @@ def contradictions(site: Site) -> Iterator[Contradiction]:
             (("tls", missing),),
             f"needs tls.{missing} too: give both, or neither for the site's own CA",
         )
+    yield from _index(site)
     yield from _s3(site)
     yield from _archive(site)
     yield from _modality(site)
@@ -47,6 +48,19 @@ def contradictions(site: Site) -> Iterator[Contradiction]:
         from orthweb.contradictions_aws import on_aws
 
         yield from on_aws(site)
+
+
+def _index(site: Site) -> Iterator[Contradiction]:
+    index, host = site.index, ("index", "host")
+    if index.host is not None:
+        missing = [name for name, value in (("password", index.password), ("ca", index.ca)) if value is None]
+        for name in missing:
+            yield Contradiction(host, (("index", name),), f"needs index.{name} too")
+        return
+    for name in ("port", "database", "user", "password", "ca"):
+        if getattr(index, name) == type(index).model_fields[name].default:
+            continue
+        yield Contradiction(("index", name), (host,), "is never used without index.host")
 
 
 def _s3(site: Site) -> Iterator[Contradiction]:

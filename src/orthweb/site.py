@@ -31,6 +31,11 @@ AeTitle = Annotated[
 ]
 Bucket = Annotated[str, sitetypes.BUCKET, Form("3 to 63 lower-case letters, digits, dots and hyphens")]
 BesideSiteFile = Annotated[Path, sitetypes.PATH, Form("a path, relative to the site file or absolute")]
+DatabaseName = Annotated[
+    str,
+    sitetypes.DATABASE_NAME,
+    Form("1 to 63 lower-case letters, digits, hyphens and underscores, not beginning with a digit"),
+]
 Endpoint = Annotated[
     str, sitetypes.ENDPOINT, Form('an https:// address without path, such as "https://s3.example.org:9000"')
 ]
@@ -46,11 +51,16 @@ Image = Annotated[
     ),
 ]
 ModalityName = Annotated[str, sitetypes.MODALITY_NAME]
+PluginVersion = Annotated[str, sitetypes.PLUGIN_VERSION, Form('a version, such as "10.3"')]
 ObjectRoot = Annotated[
     str, sitetypes.OBJECT_ROOT, Form('letters, digits, - _ . and slashes with a slash at the end, such as "images/"')
 ]
 PeerHost = Annotated[str, sitetypes.PEER_HOST, Form("a DNS name or an IPv4 or IPv6 address, without port")]
 Port = Annotated[int, Field(ge=1, le=65535)]
+LogGroup = Annotated[str, sitetypes.LOG_GROUP, Form('a log group\'s name, such as "/orthweb/pacs/containers"')]
+Reference = Annotated[
+    str, sitetypes.REFERENCE, Form('an image with registry, tag or digest, such as "registry.example.org/edge:0.2.0"')
+]
 Region = Annotated[str, sitetypes.REGION, Form('a region, such as "eu-central-1"')]
 SiteName = Annotated[
     str, sitetypes.SITE_NAME, Form("1 to 31 lower-case letters, digits and hyphens, beginning with a letter")
@@ -100,6 +110,12 @@ class Edge(Section):
     )
     max_associations: int = Field(
         default=64, ge=4, le=4096, strict=True, description="DICOM associations open at once."
+    )
+    health: bool = Field(
+        default=False,
+        strict=True,
+        description="Whether GET /healthz on the HTTPS port tells everybody if this machine serves (200) or does not "
+        "(503), and nothing else: for a load balancer in front of several machines.",
     )
 
 
@@ -199,8 +215,39 @@ class Archive(Section):
 
 
 class Index(Section):
-    """The index (PostgreSQL)."""
+    """The index (PostgreSQL): one of the site's own, or, with index.host, a database of somebody else's server.
 
+    That server needs TLS with a certificate for its name; the user needs nothing but to own the database.
+    """
+
+    host: PeerHost | None = Field(
+        default=None,
+        examples=["postgresql.example.org"],
+        description="PostgreSQL server of your own that has the index. Without it: the site runs one itself.",
+    )
+    port: Port = Field(default=5432, strict=True, description="TCP port of that server.")
+    database: DatabaseName = Field(default="orthanc", description="Database there; it must exist.")
+    user: DatabaseName = Field(default="orthanc", description="User there, who owns that database.")
+    password: BesideSiteFile | None = Field(
+        default=None,
+        examples=["index-password"],
+        description="File with that user's password, readable by you alone. When it changes, `orthweb up` puts the new "
+        "one to use without a restart.",
+    )
+    ca: BesideSiteFile | None = Field(
+        default=None, examples=["tls/index-ca.pem"], description="CA that signed that server's certificate (PEM)."
+    )
+    snapshot_before: PluginVersion | None = Field(
+        default=None,
+        examples=["10.3"],
+        description="Version of the PostgreSQL plugin that may change the schema of that database, because you have "
+        "taken a snapshot of it: there is no way back.",
+    )
+    client: SiteName | None = Field(
+        default=None,
+        examples=["host-1"],
+        description="Name of this machine among those that share the index, when there are several.",
+    )
     connections: int | None = Field(
         default=None,
         examples=[8],
@@ -286,6 +333,12 @@ class S3(Section):
         ge=0,
         description="Size of the local cache of objects read and written; 0 for none.",
     )
+    cache_path: BesideSiteFile | None = Field(
+        default=None,
+        examples=["/var/lib/orthweb/cache"],
+        description="Folder of that cache; made if it is missing, and to be used for nothing else. Without it: "
+        "`.orthweb/cache`.",
+    )
 
 
 class Docker(Section):
@@ -295,6 +348,31 @@ class Docker(Section):
         default=None,
         examples=["10.83.44.0/24"],
         description="Addresses of the containers' private networks. Without it: some that are free.",
+    )
+    archive_image: Reference | None = Field(
+        default=None,
+        examples=["registry.example.org/orthweb/archive:0.2.0"],
+        description="Reference of Orthweb's own image of the archive, to be pulled where the engine does not have it. "
+        "Without it: `orthweb/archive`, built here.",
+    )
+    edge_image: Reference | None = Field(
+        default=None,
+        examples=["registry.example.org/orthweb/edge:0.2.0"],
+        description="The same for the image of the edge.",
+    )
+    index_image: Reference | None = Field(
+        default=None,
+        examples=["registry.example.org/orthweb/index:0.2.0"],
+        description="The same for the image of the index.",
+    )
+    log_group: LogGroup | None = Field(
+        default=None,
+        examples=["/orthweb/pacs/containers"],
+        description="Log group of CloudWatch that the containers' logs go to (log driver awslogs). Without it: the "
+        "engine's own files.",
+    )
+    log_region: Region | None = Field(
+        default=None, examples=["eu-central-1"], description="AWS region of that log group. Without it: s3.region."
     )
     archive_memory: Annotated[Size | None, Unit("bytes")] = Field(
         default=None,

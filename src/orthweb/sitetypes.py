@@ -38,6 +38,9 @@ class _HasFolder(Protocol):
 _LABEL: Final = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 _HOSTNAME: Final = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(\.{_LABEL})*")
 _AE_TITLE: Final = re.compile(r"[\x20-\x5b\x5d-\x7e]{1,16}")
+_DATABASE_NAME = re.compile(r"[a-z_][a-z0-9_-]{0,62}")
+_PLUGIN_VERSION = re.compile(r"\d{1,3}(\.\d{1,3}){1,3}")
+_LOG_GROUP = re.compile(r"[A-Za-z0-9_/.#-]{1,512}")
 _SITE_NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,30}")
 _MODALITY_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,32}")
 _SIZE: Final = re.compile(r"\d{1,20}(\.\d{1,20})?\s?([KMGT]i?)?B", re.IGNORECASE | re.ASCII)
@@ -129,6 +132,26 @@ def _image(value: str) -> str:
     return value
 
 
+def _reference(value: str) -> str:
+    _require(len(value) <= 255 and _IMAGE.fullmatch(value) is not None)
+    return value
+
+
+def _database_name(value: str) -> str:
+    _require(_DATABASE_NAME.fullmatch(value) is not None)
+    return value
+
+
+def _plugin_version(value: str) -> str:
+    _require(_PLUGIN_VERSION.fullmatch(value) is not None)
+    return value
+
+
+def _log_group(value: str) -> str:
+    _require(_LOG_GROUP.fullmatch(value) is not None)
+    return value
+
+
 def _sha256(value: str) -> str:
     digest = value.lower()
     _require(_SHA256.fullmatch(digest) is not None)
@@ -197,14 +220,18 @@ MODALITY_NAME_FORM: Final = 'up to 32 letters, digits, - and _, not beginning wi
 ADDRESS: Final = BeforeValidator(_address)
 AE_TITLE: Final = AfterValidator(_ae_title)
 BUCKET: Final = AfterValidator(_bucket)
+DATABASE_NAME: Final = AfterValidator(_database_name)
 ENDPOINT: Final = AfterValidator(_endpoint)
 HOSTNAME: Final = AfterValidator(_hostname)
 IMAGE: Final = AfterValidator(_image)
+LOG_GROUP: Final = AfterValidator(_log_group)
 MODALITY_NAME: Final = AfterValidator(_modality_name)
 OBJECT_ROOT: Final = AfterValidator(_object_root)
 PATH: Final = BeforeValidator(_path)
 PEER_HOST: Final = AfterValidator(_peer_host)
+PLUGIN_VERSION: Final = AfterValidator(_plugin_version)
 RANGE: Final = BeforeValidator(_range)
+REFERENCE: Final = AfterValidator(_reference)
 REGION: Final = AfterValidator(_region)
 SHA256: Final = AfterValidator(_sha256)
 SITE_NAME: Final = AfterValidator(_site_name)

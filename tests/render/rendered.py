@@ -247,6 +247,7 @@ class Rendered:
             users={role: (number, number) for role, number in zip(roles, users, strict=True)},
             data=self.state.index / "data",
             store=self.site.store.path or self.state.store,
+            cache=self.site.s3.cache_path or self.state.cache,
             sockets=self.state.run / "edge",
             orthanc_program=DEBIAN_13.program,
             workers=2,

@@ -49,6 +49,7 @@ def archive_of(wanted: Site) -> dict[str, Any]:
         data=state.index / "data",
         store=state.store,
         sockets=Path("/state/run/edge"),
+        cache=Path("/state/cache"),
         orthanc_program=Path("/usr/local/bin/Orthanc"),
         workers=2,
     )

@@ -58,8 +58,13 @@ class Upgrade:
 
     def __str__(self) -> str:
         """Say it for a plan."""
+        return self.words(snapshot=True)
+
+    def words(self, *, snapshot: bool) -> str:
+        """Say it for a plan; `snapshot` tells whether one is taken, or somebody has taken it."""
         to = "a newer revision" if self.to is None else f"revision {self.to}"
-        return f"schema: revision {self.revision} becomes {to} by {self.plugin}; a snapshot is taken first"
+        before = "; a snapshot is taken first" if snapshot else ""
+        return f"schema: revision {self.revision} becomes {to} by {self.plugin}{before}"
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,31 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class Logging:
+    """Where the engine writes what containers say: to files that it rotates, or to a log group of CloudWatch.
+
+    Parameters
+    ----------
+    prefix : what the names of this machine's streams in the group begin with.
+    """
+
+    group: str = ""
+    region: str = ""
+    prefix: str = ""
+
+    def of(self, service: str) -> dict[str, Any]:
+        """Give a service's own."""
+        files = {"max-size": LOG_SIZE, "max-file": str(LOG_FILES)}
+        if not self.group:
+            return {"driver": "json-file", "options": files}
+        place = {"awslogs-group": self.group, "awslogs-region": self.region}
+        # A service must not wait for CloudWatch. The cache is what `orthweb logs` reads.
+        cache = {"cache-disabled": "false"} | {f"cache-{key}": value for key, value in files.items()}
+        stream = {"awslogs-stream": f"{self.prefix}/{service}"}
+        return {"driver": "awslogs", "options": place | stream | {"mode": "non-blocking"} | cache}
+
+
+@dataclass(frozen=True)
 class Container:
     """One service.
 
@@ -125,6 +150,7 @@ class Stack:
     site: str
     networks: Sequence[Network]
     containers: Sequence[Container]
+    logging: Logging = Logging()
 
     def container_name(self, service: str) -> str:
         """Give the name that the engine knows a service's container by."""
@@ -197,7 +223,7 @@ def _service(stack: Stack, container: Container) -> dict[str, Any]:
         "restart": "always",
         "stop_signal": container.stop_signal,
         "stop_grace_period": f"{container.stop_seconds}s",
-        "logging": {"driver": "json-file", "options": {"max-size": LOG_SIZE, "max-file": str(LOG_FILES)}},
+        "logging": stack.logging.of(container.name),
     }
     return {key: value for key, value in values.items() if value not in (None, {}, [])}
 

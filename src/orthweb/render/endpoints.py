@@ -64,6 +64,11 @@ class ArchiveProcess:
         return self.folder / "s3" / "credentials"
 
     @property
+    def index_ca(self) -> Path:
+        """The CA that signed the certificate of an index that is somebody else's."""
+        return self.tls / "index-ca.pem"
+
+    @property
     def passfile(self) -> Path:
         """libpq's password file."""
         return self.folder / "index-passfile"
@@ -78,6 +83,8 @@ class ArchiveProcess:
 class IndexEndpoint:
     """The index (PostgreSQL).
 
+    Where it is somebody else's server (`external`), there are no folders, and nothing is rendered for it.
+
     Parameters
     ----------
     folder : its configuration and TLS files.
@@ -86,6 +93,7 @@ class IndexEndpoint:
     listen : addresses that it listens on, as PostgreSQL writes them.
     host : the name that its certificate is verified for; `address` skips the look-up of that name.
     clients : networks (CIDR) that may sign in over TLS.
+    database, user : what the archive uses there.
     """
 
     folder: Path
@@ -96,6 +104,27 @@ class IndexEndpoint:
     host: str = "localhost"
     address: str | None = "127.0.0.1"
     clients: tuple[str, ...] = ("127.0.0.1/32",)
+    database: str = "orthanc"
+    user: str = "orthanc"
+    external: bool = False
+
+    @classmethod
+    def elsewhere(cls, host: str, port: int, database: str, user: str) -> IndexEndpoint:
+        """Give one that is somebody else's server."""
+        nowhere = Path()
+        return cls(
+            nowhere,
+            nowhere,
+            nowhere,
+            port,
+            listen="",
+            host=host,
+            address=None,
+            clients=(),
+            database=database,
+            user=user,
+            external=True,
+        )
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -11,7 +12,6 @@ from orthweb.capabilities.build import OrthancBuild
 from orthweb.errors import SiteFileError
 from orthweb.render.endpoints import CHECK_MODALITY, FIRST_ARCHIVE, ArchiveProcess, Endpoints, IndexEndpoint, Role
 from orthweb.render.plugin import plugin_settings
-from orthweb.render.postgresql import DATABASE, ROLE
 from orthweb.site import Modality, Site
 
 EDGE_USER = "edge"
@@ -67,21 +67,40 @@ def index_uri(process: ArchiveProcess, index: IndexEndpoint) -> str:
 
     Only ``ConnectionUri`` reaches libpq's ``sslmode=verify-full``; the plugin's ``EnableSsl`` merely requires TLS.
     """
+    authority = process.index_ca if index.external else process.tls / "internal-ca.pem"
+    return uri(index, authority, process.passfile, f"orthweb-{process.name}")
+
+
+def uri(index: IndexEndpoint, authority: Path, passfile: Path, name: str) -> str:
+    """Give a connection to the index (libpq URI).
+
+    Parameters
+    ----------
+    authority, passfile : where Orthanc sees the CA of the index's certificate, and the password.
+    name : what the server calls the connection.
+    """
     options = ({"hostaddr": index.address} if index.address else {}) | {
         "sslmode": "verify-full",
-        "sslrootcert": str(process.tls / "internal-ca.pem"),
-        "ssl_min_protocol_version": "TLSv1.3",
-        "passfile": str(process.passfile),
-        "application_name": f"orthweb-{process.name}",
+        "sslrootcert": str(authority),
+        "ssl_min_protocol_version": "TLSv1.2" if index.external else "TLSv1.3",
+        "passfile": str(passfile),
+        "application_name": name,
         "connect_timeout": "5",
         "tcp_user_timeout": "10000",
     }
-    return f"postgresql://{ROLE}@{index.host}:{index.port}/{DATABASE}?{urlencode(options, quote_via=quote)}"
+    host = f"[{index.host}]" if ":" in index.host else index.host
+    return f"postgresql://{index.user}@{host}:{index.port}/{index.database}?{urlencode(options, quote_via=quote)}"
 
 
 def passfile(index: IndexEndpoint, password: str) -> str:
     """Give libpq's password file (0600) for the archive's connection to the index."""
-    return f"{index.host}:{index.port}:{DATABASE}:{ROLE}:{password}\n"
+    fields = (index.host, str(index.port), index.database, index.user, password)
+    return ":".join(field.replace("\\", "\\\\").replace(":", "\\:") for field in fields) + "\n"
+
+
+def server_identifier(site: Site, process: str) -> str:
+    """Tell one Orthanc from all others on its index."""
+    return "-".join(name for name in (site.name, site.index.client, process) if name)
 
 
 def users(password: str) -> str:
@@ -195,12 +214,13 @@ def configuration(site: Site, endpoints: Endpoints, process: ArchiveProcess, bui
         "JobsHistorySize": 100,
         "MetricsEnabled": True,
         # Whose jobs are whose in the index: the same for ever, and no other process's.
-        "DatabaseServerIdentifier": f"{site.name}-{process.name}",
+        "DatabaseServerIdentifier": server_identifier(site, process.name),
         "PostgreSQL": {
             "EnableIndex": True,
             "EnableStorage": site.store.kind == "database",
             "ConnectionUri": index_uri(process, endpoints.index),
-            "Lock": len(endpoints.archives) == 1,
+            # Other machines may share an index that is not this site's own.
+            "Lock": len(endpoints.archives) == 1 and not endpoints.index.external,
             "IndexConnectionsCount": connections(site, process.role, build),
             **({"TransactionMode": build.transaction_mode} if build.transaction_mode else {}),
             # Together ten seconds: longer than PostgreSQL's restart, shorter than a sender's patience.

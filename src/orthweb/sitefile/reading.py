@@ -33,6 +33,7 @@ _SHOWN: Final = 60
 _SECRET_NAME: Final = re.compile(
     r"pass|pwd|secret|token|credential|key$|private|login|auth|(^|_)pin($|_)", re.IGNORECASE
 )
+_PASSWORD_FILE: Final = "there is no such file that this user may read; it should be the name of one with the password"  # noqa: S105  a message
 _SECRET_VALUE: Final = re.compile(r"-----BEGIN|://[^/\s]*:[^/\s]*@|[A-Za-z0-9+=_-]{32,}")
 
 _TOML_PLACE: Final = re.compile(r"^(?P<what>.*) \(at (line (?P<line>\d+), column (?P<column>\d+)|end of document)\)$")
@@ -233,6 +234,8 @@ def _file_problems(site: Site, folder: Path) -> Iterator[tuple[Place, str]]:
     files: list[tuple[Place, Path | None, str]] = [
         (("tls", "certificate"), site.tls.certificate, "a PEM file"),
         (("tls", "key"), site.tls.key, "a PEM file"),
+        (("index", "password"), site.index.password, "a file with a password"),
+        (("index", "ca"), site.index.ca, "a PEM file"),
         (("aws", "ssh_public_key"), site.aws.ssh_public_key, "a public key's file"),
         *((("modalities", name, "ca"), peer.ca, "a PEM file") for name, peer in site.modalities.items()),
         *(
@@ -243,7 +246,7 @@ def _file_problems(site: Site, folder: Path) -> Iterator[tuple[Place, str]]:
     for place, file, kind in files:
         reason = _unreadable(file, kind) if file is not None else None
         if reason is not None:
-            yield place, reason
+            yield place, reason if place != ("index", "password") else _PASSWORD_FILE
     if site.store.path is not None:
         reason = _no_store(site.store.path, folder)
         if reason is not None:
@@ -315,6 +318,8 @@ def _shown(place: Place, value: object) -> str:
     """Write a value for a message: short, on one line, and nothing that may be a secret."""
     if isinstance(value, dict):
         return "a table"
+    if place[-1:] == ("password",):  # a file's name, or, by mistake, the password itself
+        return "(value not shown)"
     unknown = field_at(place) is None
     if unknown and any(isinstance(part, str) and _SECRET_NAME.search(part) for part in place):
         return "(value not shown)"

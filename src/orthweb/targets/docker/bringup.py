@@ -79,6 +79,8 @@ class Bringup(bringup.Bringup[Place]):
         place.link_sockets()
 
     def _make_index(self) -> list[PlanItem]:
+        if self.place.site.index.host is not None:
+            return super()._make_index()
         self.place.passwd(self.users).put(self.users.index)
         return super()._make_index()
 

@@ -50,7 +50,12 @@ class Images:
 
 def references(site: Site) -> dict[image.Role, str]:
     """Name the images of a site."""
-    chosen = {role: image.reference(role) for role in ROLES}
+    own: dict[image.Role, str | None] = {
+        "index": site.docker.index_image,
+        "archive": site.docker.archive_image,
+        "edge": site.docker.edge_image,
+    }
+    chosen = {role: own[role] or image.reference(role) for role in ROLES if role != "index" or site.index.host is None}
     if site.archive.image != "debian":
         chosen["archive"] = UPSTREAM if site.archive.image == "upstream" else site.archive.image
     return chosen
@@ -93,8 +98,11 @@ def ensure(engine: Engine, site: Site, report: Report) -> list[str]:
             try:
                 engine.run("pull", "--quiet", named[role])
             except OrthwebError as error:
+                key = (
+                    "archive.image" if role == "archive" and site.archive.image != "debian" else f"docker.{role}_image"
+                )
                 raise UsageError(
-                    f"archive.image: {named[role]}: is not here and cannot be pulled: {error.message}",
+                    f"{key}: {named[role]}: is not here and cannot be pulled: {error.message}",
                     "docker load it, or name another image",
                 ) from error
     return [named[role] for role in lacking]
@@ -131,7 +139,11 @@ def find(engine: Engine, site: Site) -> Images:
 def outdated(engine: Engine, site: Site) -> list[str]:
     """Name our own images that were built from other sources than those of this orthweb."""
     named = references(site)
-    return [named[role] for role in ROLES if named[role] == image.reference(role) and not image.present(role, engine)]
+    return [
+        reference
+        for role, reference in named.items()
+        if reference == image.reference(role) and not image.present(role, engine)
+    ]
 
 
 class Contents:

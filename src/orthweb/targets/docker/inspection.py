@@ -15,7 +15,7 @@ from orthweb.targets.base import ServiceStatus, SiteStatus
 from orthweb.targets.docker.containers import ContainerState
 from orthweb.targets.docker.logs import ACCESS, ContainerLogs
 from orthweb.targets.docker.place import Layout, Place, accounts, fitted
-from orthweb.targets.host import reaching
+from orthweb.targets.host import external, reaching
 from orthweb.targets.host.inspection import private_files, site_status
 from orthweb.targets.host.readiness import ready
 from orthweb.targets.local import supervision
@@ -31,7 +31,7 @@ def _versions(place: Place) -> dict[str, str]:
     build = place.build
     plugins = ", ".join(str(plugin) for plugin in build.loaded(place.site.store.kind))
     return {
-        "index": f"PostgreSQL {place.postgresql_major}",
+        **({"index": f"PostgreSQL {place.postgresql_major}"} if place.site.index.host is None else {}),
         **{name: f"Orthanc {dotted_version(build.version)} ({plugins})" for name, _ in place.archives},
         "edge": f"Envoy {place.contents.envoy(place.images)}",
     }
@@ -70,7 +70,7 @@ def status(place: Place) -> SiteStatus:
         # The image's own health check looks every ten seconds; a site that answers has started.
         state = "running" if problem is None else "degraded"
     where = name_of(place.site.store.kind, place.site, place.store)
-    facts = {"store": where, "compose": str(place.compose_file)}
+    facts = {"store": where, "compose": str(place.compose_file)} | external.facts(place.site.index)
     return site_status(place, "docker", state, problem, services, facts)
 
 
@@ -89,6 +89,8 @@ def logs(place: Place) -> ContainerLogs:
 
 def index_facts(place: Place) -> IndexFacts:
     """Say how a site's index is reached: its network is this machine's own."""
+    if place.site.index.host is not None:
+        return external.index_facts(place.site.index, place.state)
     index = place.kept_endpoints().index
     return IndexFacts(
         index.host,
@@ -146,7 +148,8 @@ def _internal_ports(layout: Layout) -> tuple[InternalPort, ...]:
         if process.dicom is not None:
             found.append(InternalPort(f"{process.name} dicom", process.dicom, "dicom", process.host))
     index, edge = endpoints.index, endpoints.edge
-    found.append(InternalPort("index", index.port, "postgresql", index.address))
+    if not index.external:
+        found.append(InternalPort("index", index.port, "postgresql", index.address))
     # The archive's way to modalities is mutual TLS too.
     found += [InternalPort(f"egress {name}", port, "dicom", edge.inside) for name, port in endpoints.egress.items()]
     return tuple(found)

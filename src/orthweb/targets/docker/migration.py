@@ -57,7 +57,9 @@ def ground(place: Place, users: Accounts, password: str) -> migration.Ground:
         elif place.libraries:
             mounts.append(f"type=bind,source={place.state.plugins},target={services.PLUGINS},readonly")
         # The docker command hands signals on to the program, which is the container's first process.
-        command = [str(place.engine.program), "run", "--rm", "--name", name, "--network", "none", "--read-only"]
+        # It reaches nothing but the index: over a socket, or, where that is somebody else's, over the network.
+        network = "none" if place.site.index.host is None else "bridge"
+        command = [str(place.engine.program), "run", "--rm", "--name", name, "--network", network, "--read-only"]
         command += ["--cap-drop", "ALL", "--security-opt", "no-new-privileges:true", "--user", f"{uid}:{gid}"]
         command += ["--label", f"{SITE_LABEL}={place.identity}", *(word for it in mounts for word in ("--mount", it))]
         command += ["--entrypoint", words[0], place.images.references[service], *words[1:]]
@@ -69,6 +71,7 @@ def ground(place: Place, users: Accounts, password: str) -> migration.Ground:
             env=place.engine.environment(),
         )
 
+    run = runner(place, users) if place.site.index.host is None else cluster.no_programs
     return migration.Ground(
-        place.site.name, place.state, place.data, place.build, users, password, runner(place, users), launch
+        place.site.name, place.state, place.data, place.build, users, password, run, launch, place.site.index
     )

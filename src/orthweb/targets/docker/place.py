@@ -23,7 +23,7 @@ from orthweb.targets.docker import engines, network, services
 from orthweb.targets.docker.containers import Containers, ContainerState
 from orthweb.targets.docker.images import Contents, Images, find
 from orthweb.targets.docker.network import Addresses
-from orthweb.targets.host import cluster, folder, machine, plugins, rendering
+from orthweb.targets.host import cluster, external, folder, machine, plugins, rendering
 from orthweb.targets.host.accounts import Accounts, is_root
 from orthweb.targets.host.deployment import Bundle, File
 from orthweb.targets.host.place import SitePlace
@@ -175,8 +175,15 @@ class Place(SitePlace):
         UsageError, SiteFileError : names the key or the folder.
         """
         super().check()
-        made = cluster.major(self.data)
-        if made not in (None, self.postgresql_major):
+        made = cluster.major(self.data) if self.site.index.host is None else None
+        if services.unreachable_index(self.site):
+            raise SiteFileError(
+                [
+                    f"index.host: {self.site.index.host}: in a container this is the container itself: name this "
+                    "machine by another name or address, which the server's certificate is for"
+                ]
+            )
+        if made is not None and made != self.postgresql_major:
             raise UsageError(
                 f"the index was made by PostgreSQL {made}, and {self.images.references['index']} has PostgreSQL "
                 f"{self.postgresql_major}",
@@ -250,7 +257,8 @@ class Place(SitePlace):
         known = not secrets.missing(self.state.secrets)
         aet = secrets.read(self.state.secrets).check_aet if known else ""
         egress = ports.egress_names(self.site)
-        endpoints = services.endpoints(self.archives, addresses, egress, aet, check_port)
+        elsewhere = external.endpoint(self.site.index)
+        endpoints = services.endpoints(self.archives, addresses, egress, aet, check_port, elsewhere)
         return Layout(addresses, check_port, endpoints, self.images)
 
     def stack(self, layout: Layout, users: Accounts) -> compose.Stack:
@@ -266,6 +274,7 @@ class Place(SitePlace):
             users={"index": ids(users.index), "archive": ids(users.archive), "edge": ids(users.edge)},
             data=self.data,
             store=self.store,
+            cache=self.cache,
             sockets=self.sockets,
             orthanc_program=self.build.program,
             workers=machine.workers(),
@@ -273,7 +282,7 @@ class Place(SitePlace):
 
     def files(self, layout: Layout, users: Accounts) -> list[File | Bundle]:
         """Render every file; secrets and certificates must be there."""
-        kept = secrets.read(self.state.secrets)
+        kept = self.read_secrets()
         site = fitted(self.site)
         wanted = rendering.files(site, self.state, layout.endpoints, self.pki, kept, self.build, (INDEX_USER,))
         if self.site.archive.image != "debian":
@@ -282,7 +291,8 @@ class Place(SitePlace):
                 File(self.state.service(name) / services.HEALTH, health, name, "none") for name, _ in self.archives
             ]
         text = compose.compose(self.stack(layout, users))
-        return [*wanted, self.passwd(users), File(self.compose_file, text.encode(), "supervisor", "none")]
+        own = [self.passwd(users)] if self.site.index.host is None else []
+        return [*wanted, *own, File(self.compose_file, text.encode(), "supervisor", "none")]
 
     def passwd(self, users: Accounts) -> File:
         """Give the password database of the index's container: PostgreSQL asks for its own user's name."""

@@ -12,7 +12,7 @@ from orthweb.targets.base import PlanItem
 from orthweb.targets.docker import images, migration, services
 from orthweb.targets.docker.containers import ContainerState
 from orthweb.targets.docker.place import Layout, Place, accounts, fitted
-from orthweb.targets.host import bucket, changes, cluster, folder, handover
+from orthweb.targets.host import bucket, changes, cluster, external, folder, handover
 from orthweb.targets.host.accounts import Accounts
 from orthweb.targets.host.changes import Item
 from orthweb.targets.host.deployment import File, changed
@@ -84,7 +84,9 @@ def plan(place: Place) -> list[PlanItem]:
     due = pki.plan(place.state.pki, place.site, place.base)
     items += changes.certificates(due)
     items += handover.due(place, users, "docker")
-    if not cluster.is_complete(place.data):
+    if place.site.index.host is not None:
+        items += external.plan(place)
+    elif not cluster.is_complete(place.data):
         why = f"PostgreSQL {place.postgresql_major}: data directory, role and database"
         items.append(PlanItem("create", "index", why))
     elif not handover.moves(place, "docker") and (upgrade := migration.due(place, users)) is not None:

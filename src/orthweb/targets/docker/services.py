@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orthweb.render import orthanc
-from orthweb.render.compose import Container, Limits, Mount, Network, Published, Stack
+from orthweb.render.compose import Container, Limits, Logging, Mount, Network, Published, Stack
 from orthweb.render.endpoints import ArchiveProcess, EdgeEndpoint, Endpoints, IndexEndpoint, Role
 from orthweb.state import StateFolder
 from orthweb.targets.docker.network import Addresses
@@ -49,6 +49,7 @@ def endpoints(
     egress: Sequence[str],
     check_aet: str,
     check_port: int,
+    index: IndexEndpoint | None = None,
 ) -> Endpoints:
     """Give the endpoints as the containers see them; each service has its own file system.
 
@@ -57,6 +58,7 @@ def endpoints(
     archives : name and role of every Orthanc.
     egress : modalities that the archive reaches through the edge.
     check_port : where the validation suite's storage SCP listens on this machine.
+    index : where the index is, when it is somebody else's.
     """
     return Endpoints(
         archives=tuple(
@@ -71,7 +73,8 @@ def endpoints(
             )
             for name, role in archives
         ),
-        index=IndexEndpoint(
+        index=index
+        or IndexEndpoint(
             CONFIGURATION,
             DATA / "index",
             SOCKETS,
@@ -101,8 +104,10 @@ def endpoints(
 
 
 def reaches_out(site: Site) -> bool:
-    """Tell whether the archive itself has to reach what lies outside: a bucket, or modalities without TLS."""
-    return site.store.kind == "s3" or any(not peer.tls for peer in site.modalities.values())
+    """Tell whether the archive itself has to reach what lies outside: an index, a bucket, modalities without TLS."""
+    return (
+        site.index.host is not None or site.store.kind == "s3" or any(not peer.tls for peer in site.modalities.values())
+    )
 
 
 def stack(
@@ -117,6 +122,7 @@ def stack(
     users: dict[str, tuple[int, int]],
     data: Path,
     store: Path,
+    cache: Path,
     sockets: Path,
     orthanc_program: Path,
     workers: int,
@@ -126,22 +132,49 @@ def stack(
     Parameters
     ----------
     images, users : by role: index, archive, edge; users are ids of user and group.
-    data, store, sockets : of the index, the archive and the edge, on this machine.
+    data, store, cache, sockets : of the index, the archive and the edge, on this machine.
     workers : the number of Envoy's threads.
     """
     out = reaches_out(site)
-    names = [process.name for process in found.archives]
     networks = (
         Network("front", addresses.front, internal=False),
         Network("middle", addresses.middle, internal=not out),
-        Network("back", addresses.back, internal=True),
+        *([] if found.index.external else [Network("back", addresses.back, internal=True)]),
     )
+    archives = [
+        _archive(
+            site, found, process, state, addresses, images["archive"], users["archive"], store, cache, orthanc_program
+        )
+        for process in found.archives
+    ]
+    edge = _edge(site, found, state, addresses, images["edge"], users["edge"], sockets, workers)
+    own = [] if found.index.external else [_index(site, found, state, addresses, images["index"], users["index"], data)]
+    return Stack(project, identity, networks, (*own, *archives, edge), logging(site))
+
+
+def logging(site: Site) -> Logging:
+    """Give where the containers' logs go."""
+    if site.docker.log_group is None:
+        return Logging()
+    prefix = site.index.client or site.name
+    return Logging(site.docker.log_group, site.docker.log_region or site.s3.region, prefix)
+
+
+def _index(
+    site: Site,
+    found: Endpoints,
+    state: StateFolder,
+    addresses: Addresses,
+    image: str,
+    user: tuple[int, int],
+    data: Path,
+) -> Container:
     limits = site.docker
-    index = Container(
+    return Container(
         name="index",
-        image=images["index"],
+        image=image,
         command=("postgres", "-D", str(found.index.data), "-c", f"config_file={found.index.folder}/postgresql.conf"),
-        user=users["index"],
+        user=user,
         networks={"back": addresses.in_back("index")},
         mounts=(
             Mount(state.index, CONFIGURATION),
@@ -154,16 +187,29 @@ def stack(
         limits=Limits(limits.index_memory, limits.index_cpus),
         shared_memory=SHARED_MEMORY,
     )
-    edge = Container(
+
+
+def _edge(
+    site: Site,
+    found: Endpoints,
+    state: StateFolder,
+    addresses: Addresses,
+    image: str,
+    user: tuple[int, int],
+    sockets: Path,
+    workers: int,
+) -> Container:
+    limits = site.docker
+    return Container(
         name="edge",
-        image=images["edge"],
+        image=image,
         command=(
             *("envoy", "-c", f"{found.edge.folder}/envoy.json"),
             *("--disable-hot-restart", "--concurrency", str(workers), "--log-level", "warning"),
             # Envoy would hold its access log back for ten seconds: too long to watch it, and lost in a crash.
             *("--file-flush-interval-msec", "1000"),
         ),
-        user=users["edge"],
+        user=user,
         networks={"front": addresses.in_front("edge"), "middle": addresses.in_middle("edge")},
         mounts=(Mount(state.edge, CONFIGURATION), Mount(sockets, SOCKETS, writable=True)),
         # Its own socket folder is one of this machine's, so that replicas can be drained.
@@ -176,24 +222,20 @@ def stack(
         stop_signal="SIGTERM",
         stop_seconds=3,
         limits=Limits(limits.edge_memory, limits.edge_cpus),
-        after=names,
+        after=[process.name for process in found.archives],
     )
-    archives = [
-        _archive(site, process, state, out, addresses, images["archive"], users["archive"], store, orthanc_program)
-        for process in found.archives
-    ]
-    return Stack(project, identity, networks, (index, *archives, edge))
 
 
 def _archive(
     site: Site,
+    found: Endpoints,
     process: ArchiveProcess,
     state: StateFolder,
-    out: bool,
     addresses: Addresses,
     image: str,
     user: tuple[int, int],
     store: Path,
+    cache: Path,
     program: Path,
 ) -> Container:
     own = state.service(process.name)
@@ -201,13 +243,17 @@ def _archive(
     if site.store.kind == "filesystem":
         mounts.append(Mount(store, DATA / "store", writable=True))
     if site.store.kind == "s3":
-        mounts.append(Mount(state.cache, DATA / "cache", writable=True))
+        mounts.append(Mount(cache, DATA / "cache", writable=True))
     if site.archive.extra_plugins:
         mounts.append(Mount(state.plugins, PLUGINS))
     foreign = site.archive.image != "debian"
     if foreign and site.store.kind == "s3":
         mounts.append(Mount(state.root / LIBRARIES.name, LIBRARIES))
     middle, back = ("middle", addresses.in_middle(process.name)), ("back", addresses.in_back(process.name))
+    # The one that leads outside comes first.
+    networks = [middle, back] if reaches_out(site) else [back, middle]
+    if found.index.external:
+        networks.remove(back)
     return Container(
         name=process.name,
         image=image,
@@ -216,23 +262,30 @@ def _archive(
         command=(str(process.configuration),) if foreign else (str(program), str(process.configuration)),
         health=("python3", "-I", str(CONFIGURATION / HEALTH)) if foreign else (),
         user=user,
-        networks=dict((middle, back) if out else (back, middle)),
+        networks=dict(networks),
         mounts=mounts,
         stop_signal="SIGTERM",
         stop_seconds=10,
         limits=Limits(site.docker.archive_memory, site.docker.archive_cpus),
-        after=("index",),
+        after=() if found.index.external else ("index",),
         environment=orthanc.ENVIRONMENT,
     )
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a name or address is that of whoever asks."""
+    try:
+        return IPv4Address(host).is_loopback
+    except ValueError:
+        return host in ("localhost", "::1")
 
 
 def unreachable_modalities(site: Site) -> list[str]:
     """Name the modalities whose host is the loopback address, which in a container is the container itself."""
 
-    def is_loopback(host: str) -> bool:
-        try:
-            return IPv4Address(host).is_loopback
-        except ValueError:
-            return host in ("localhost", "::1")
-
     return [name for name, peer in site.modalities.items() if is_loopback(peer.host)]
+
+
+def unreachable_index(site: Site) -> bool:
+    """Tell whether the index's server has the loopback address, which in a container is the container itself."""
+    return site.index.host is not None and is_loopback(site.index.host)

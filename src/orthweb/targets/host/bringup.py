@@ -23,6 +23,7 @@ from orthweb.targets.base import PlanItem, Report, quiet
 from orthweb.targets.host import (
     changes,
     cluster,
+    external,
     folder,
     handover,
     leaving,
@@ -180,7 +181,7 @@ class Bringup(ABC, Generic[P]):
             self._check_others()
             self._check_edge_ports()
             # While the data belongs to another target's users it cannot be asked.
-            upgrade = None if handover.moves(place, self.target) else self._upgrade()
+            upgrade = None if handover.moves(place, self.target) else self._due()
             with self._undone():
                 done += self._make(upgrade)
                 self.wait()
@@ -189,6 +190,10 @@ class Bringup(ABC, Generic[P]):
                 for name, _ in place.archives:
                     rendering.forget_credentials(place.site, place.state.service(name))
                 return done + self._warnings()
+
+    def _due(self) -> Upgrade | None:
+        """Say how the index's schema will change, wherever the index is."""
+        return external.due(self.place) if self.place.site.index.host is not None else self._upgrade()
 
     @contextlib.contextmanager
     def _undone(self) -> Iterator[None]:
@@ -215,7 +220,8 @@ class Bringup(ABC, Generic[P]):
         self.report("secrets and certificates")
         self.users = self._ensure_accounts()
         fresh = secrets.missing(place.state.secrets)
-        self.kept = secrets.ensure(place.state.secrets)
+        secrets.ensure(place.state.secrets)
+        self.kept = place.read_secrets()
         done += changes.new_secrets(fresh)
         done += changes.certificates(pki.ensure(place.state.pki, place.site, place.base))
         known = folder.read_facts(place.state)
@@ -248,7 +254,7 @@ class Bringup(ABC, Generic[P]):
         moved = handover.moves(self.place, self.target)
         done = handover.take(self.place, self.users, self.target, self.report)
         if moved:
-            upgrade = self._upgrade()
+            upgrade = self._due()
         return done if upgrade is None else [*done, self._migrate(upgrade)]
 
     def _migrate(self, upgrade: Upgrade) -> PlanItem:
@@ -257,22 +263,24 @@ class Bringup(ABC, Generic[P]):
         plugins.deliver(self.place.state, self.place.libraries, self.users.archive)
         self.halt("the index gets a newer schema")
         ground = self._migration()
+        change = migration.migrate if self.place.site.index.host is None else migration.migrate_external
         try:
-            migration.migrate(ground, upgrade, self.report)
+            change(ground, upgrade, self.report)
         except BaseException:
             if resume is not None:
                 self.report("starting the site as it was")
                 resume()
             raise
-        return PlanItem("change", "index", str(upgrade))
+        words = upgrade.words(snapshot=self.place.site.index.host is None)
+        return PlanItem("change", "index", words)
 
     def _make_folders(self) -> None:
         """Make the services' folders: those with configuration are ours and readable, those with data are theirs."""
         place, state, users = self.place, self.place.state, self.users
         archives = [state.service(name) for name, _ in place.archives]
+        own = () if place.site.index.host is not None else (state.index, state.index / "tls")
         for path, account in (
-            (state.index, users.index),
-            (state.index / "tls", users.index),
+            *((path, users.index) for path in own),
             *((path, users.archive) for each in archives for path in rendering.archive_folders(place.site, each)),
             (state.edge, users.edge),
             (state.edge / "sds", users.edge),
@@ -282,9 +290,10 @@ class Bringup(ABC, Generic[P]):
             readable(path, account)
         theirs = [path / "work" for path in archives]
         if place.site.store.kind == "s3":
-            theirs.append(state.cache)
+            place.cache.parent.mkdir(parents=True, exist_ok=True)
+            theirs.append(place.cache)
         else:
-            shutil.rmtree(state.cache, ignore_errors=True)  # images of a store that the site has left
+            shutil.rmtree(place.cache, ignore_errors=True)  # images of a store that the site has left
         for path in theirs:
             folder.folder(path, 0o700, *ids(users.archive))
         self._make_sockets()
@@ -330,8 +339,12 @@ class Bringup(ABC, Generic[P]):
     def _make_index(self) -> list[PlanItem]:
         """Make the index's data directory, or give the one that is there the password that its secret says."""
         place, password = self.place, self.kept.index_password
+        if place.site.index.host is not None:
+            done = external.renaming(place.site.index, self.facts)
+            self.note(replace(self.facts, index=external.name(place.site.index)))
+            return done
         digest = hashlib.sha256(password.encode()).hexdigest()
-        done: list[PlanItem] = []
+        done = []
         if not cluster.is_complete(place.data):
             major = f"PostgreSQL {place.postgresql_major}"
             self.report(f"creating the index ({major})")

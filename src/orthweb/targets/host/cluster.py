@@ -22,6 +22,11 @@ Run = Callable[[Path, Sequence[str], str | None], "subprocess.CompletedProcess[s
 """Runs one of PostgreSQL's programs as its own user: data directory on this machine, words, standard input."""
 
 
+def no_programs(_data: Path, words: Sequence[str], _text: str | None) -> subprocess.CompletedProcess[str]:
+    """Run nothing: the index is somebody else's."""
+    raise OrthwebError(f"{words[0]}: the index of this site is no data directory")
+
+
 def _run(run: Run, data: Path, words: Sequence[str], text: str | None = None) -> str:
     done = run(data, words, text)
     if done.returncode != 0 or "ERROR:" in done.stderr or "FATAL:" in done.stderr:

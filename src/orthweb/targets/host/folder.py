@@ -55,6 +55,7 @@ class Facts:
     bucket : the bucket that they are in, when they are in one: server, name and root.
     bucket_claim : random name of this site's last claim of a bucket; the mark in the bucket has it too.
     index_password : SHA-256 of the password that the index has (a random one of 142 bits).
+    index : the database of somebody else's server that the index is, when it is one: server, port and name.
     target : what the site was brought up on last.
     network : IPv4 network of the site's containers.
     containers : whether there may be containers of the site.
@@ -68,6 +69,7 @@ class Facts:
     bucket: str = ""
     bucket_claim: str = ""
     index_password: str = ""
+    index: str = ""
     target: str = ""
     network: str = ""
     containers: bool = False
@@ -207,6 +209,7 @@ def read_facts(state: StateFolder) -> Facts:
             bucket=str(data.get("bucket", "")),
             bucket_claim=str(data.get("bucket_claim", "")),
             index_password=str(data.get("index_password", "")),
+            index=str(data.get("index", "")),
             # Before it was noted there was one target.
             target=str(data.get("target", "local")),
             network=str(data.get("network", "")),

@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Final, Protocol
+from typing import IO, TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import quote, urlencode
 
 import psycopg
@@ -26,14 +26,18 @@ from orthweb.capabilities.build import OrthancBuild, Plugin
 from orthweb.capabilities.schema import Snapshot, Upgrade
 from orthweb.checks.facts import IndexFacts
 from orthweb.errors import NotRunningError, OrthwebError
+from orthweb.render import orthanc
 from orthweb.render.endpoints import FIRST_ARCHIVE
 from orthweb.render.postgresql import DATABASE, ROLE
 from orthweb.render.supervisor import Account
 from orthweb.state import StateFolder
 from orthweb.store.index import Connection, connect
 from orthweb.targets.base import Report
-from orthweb.targets.host import cluster
+from orthweb.targets.host import cluster, external
 from orthweb.targets.host.accounts import Accounts
+
+if TYPE_CHECKING:
+    from orthweb.site import Index
 
 SERVER_SECONDS: Final = 120.0
 """How long PostgreSQL may take to answer; after a crash it replays its log first."""
@@ -72,6 +76,7 @@ class Ground:
     password : of the archive's role.
     run : runs one of PostgreSQL's programs on the data directory.
     launch : starts PostgreSQL, or Orthanc.
+    index : where the index is, when it is somebody else's.
     """
 
     name: str
@@ -82,6 +87,7 @@ class Ground:
     password: str
     run: cluster.Run
     launch: Launch
+    index: Index | None = None
 
 
 def due(
@@ -162,11 +168,46 @@ def migrate(ground: Ground, upgrade: Upgrade, report: Report) -> Snapshot:
     return snapshot
 
 
+def migrate_external(ground: Ground, upgrade: Upgrade, report: Report) -> None:
+    """Let the new plugin change the schema of an index that is somebody else's, who has taken a snapshot of it.
+
+    The plugin does it in one transaction: when it fails, the schema is as it was.
+
+    Raises
+    ------
+    OrthwebError : it did not work, or other Orthancs are at work there.
+    """
+    index = ground.index
+    assert index is not None
+    assert index.host is not None
+    assert index.ca is not None
+    with external.connection(index) as opened, tempfile.TemporaryDirectory(prefix="orthweb-schema-") as folder:
+        if count := external.others(opened):
+            raise OrthwebError(
+                f"{external.name(index)}: {count} other connections are open, and its schema is about to change",
+                "stop every other Orthanc on it, then repeat",
+            )
+        work = Path(folder)
+        work.chmod(0o755)
+        report(f"changing the index's schema with {upgrade.plugin}: the larger it is, the longer it takes")
+        endpoint = external.endpoint(index)
+        assert endpoint is not None
+        account = ground.users.archive
+        passfile = _file(work / "passfile", orthanc.passfile(endpoint, ground.password), account)
+        authority = _file(work / "index-ca.pem", index.ca.read_bytes(), account)
+        _run_plugin(ground, upgrade.plugin, work, orthanc.uri(endpoint, authority, passfile, "orthweb-schema"))
+        problem = schema.shortfall(upgrade, schema.read(schema.asking(opened)))
+        if problem is not None:
+            raise OrthwebError(problem)
+
+
 def _change(ground: Ground, upgrade: Upgrade, work: Path, report: Report) -> None:
     work.chmod(0o755)
     with _server(ground, work) as socket, _connection(socket, ground.password) as connection:
         report(f"changing the index's schema with {upgrade.plugin}: the larger it is, the longer it takes")
-        _run_plugin(ground, upgrade.plugin, work, socket)
+        passfile = _file(work / "passfile", f"*:*:{DATABASE}:{ROLE}:{ground.password}\n", ground.users.archive)
+        options = urlencode({"host": str(socket), "port": PORT, "passfile": str(passfile)}, quote_via=quote)
+        _run_plugin(ground, upgrade.plugin, work, f"postgresql://{ROLE}@/{DATABASE}?{options}")
         problem = schema.shortfall(upgrade, schema.read(schema.asking(connection)))
         if problem is not None:
             raise OrthwebError(problem)
@@ -229,7 +270,7 @@ def _connection(socket: Path, password: str) -> Iterator[psycopg.Connection[Any]
         yield found
 
 
-def _run_plugin(ground: Ground, plugin: Plugin, work: Path, socket: Path) -> None:
+def _run_plugin(ground: Ground, plugin: Plugin, work: Path, uri: str) -> None:
     """Start an Orthanc with the index plugin alone and end it again, which changes the schema.
 
     Raises
@@ -241,8 +282,6 @@ def _run_plugin(ground: Ground, plugin: Plugin, work: Path, socket: Path) -> Non
     data.mkdir(0o700)
     if account is not None:
         os.chown(data, account.uid, account.gid)
-    passfile = _file(work / "passfile", f"*:*:{DATABASE}:{ROLE}:{ground.password}\n", account)
-    options = urlencode({"host": str(socket), "port": PORT, "passfile": str(passfile)}, quote_via=quote)
     configuration = json.loads(probing.configuration([plugin.library])) | {
         "StorageDirectory": str(data),
         "IndexDirectory": str(data),
@@ -251,7 +290,7 @@ def _run_plugin(ground: Ground, plugin: Plugin, work: Path, socket: Path) -> Non
         "PostgreSQL": {
             "EnableIndex": True,
             "EnableStorage": False,
-            "ConnectionUri": f"postgresql://{ROLE}@/{DATABASE}?{options}",
+            "ConnectionUri": uri,
             "IndexConnectionsCount": 1,
             "Lock": True,
         },

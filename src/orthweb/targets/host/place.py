@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orthweb import pki
+from orthweb import pki, secrets
 from orthweb.capabilities import extra
 from orthweb.capabilities.build import OrthancBuild
 from orthweb.errors import SiteFileError, UsageError
 from orthweb.render import orthanc
 from orthweb.render.endpoints import Endpoints, Role
+from orthweb.secrets import Secrets
 from orthweb.store.site import name_of
-from orthweb.targets.host import bucket, folder, rendering, store
+from orthweb.targets.host import bucket, cluster, external, folder, rendering, store
 
 if TYPE_CHECKING:
     from orthweb.site import Site
@@ -88,7 +90,8 @@ class SitePlace:
     @property
     def services(self) -> tuple[str, ...]:
         """Name the services in the order in which they start."""
-        return ("index", *(name for name, _ in self.archives), "edge")
+        own = () if self.site.index.host is not None else ("index",)
+        return (*own, *(name for name, _ in self.archives), "edge")
 
     def check(self) -> None:
         """Refuse what makes no sense on this machine, before anything is changed.
@@ -107,6 +110,23 @@ class SitePlace:
         rendering.modality_authorities(self.site)
         orthanc.connection_budget(self.site, self.archives, self.build)
         self._check_store(facts)
+        external.check(self, facts, made=cluster.is_complete(self.data))
+
+    def read_secrets(self) -> Secrets:
+        """Read the site's secrets; the password of an index that is somebody else's is in the file that says it.
+
+        Raises
+        ------
+        OrthwebError : one is missing or unreadable.
+        """
+        kept = secrets.read(self.state.secrets)
+        index = self.site.index
+        return kept if index.host is None else replace(kept, index_password=external.password(index))
+
+    @property
+    def cache(self) -> Path:
+        """Folder for copies of a bucket's objects."""
+        return self.base / self.site.s3.cache_path if self.site.s3.cache_path else self.state.cache
 
     @property
     def bucket(self) -> str:

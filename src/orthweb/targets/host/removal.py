@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from orthweb.state import FOLDER_NAME
 from orthweb.targets.base import Report
-from orthweb.targets.host import bucket, folder, store
+from orthweb.targets.host import bucket, external, folder, store
 from orthweb.targets.host.place import SitePlace
 
 
@@ -18,7 +18,11 @@ def losses(place: SitePlace, *, data: bool) -> list[str]:
         return [f"{state.root}: rendered configuration, logs (images, index, secrets and certificates stay)"]
     return [
         f"{state.root}: configuration, logs, secrets, certificates (clients must trust a new CA)",
-        f"{state.index}: the index, and every snapshot of it in {state.backups}",
+        *(
+            []
+            if external.name(place.site.index)
+            else [f"{state.index}: the index, and every snapshot of it in {state.backups}"]
+        ),
         *([f"{place.store}: every DICOM file"] if place.site.store.kind == "filesystem" else []),
     ]
 
@@ -29,6 +33,8 @@ def remove_everything(place: SitePlace, report: Report) -> None:
     identity = folder.read_facts(place.state).site if outside else None
     if not store.delete(place.store, identity):
         report(f"{place.store}: left alone, because it is not marked as this site's store")
+    if elsewhere := external.name(place.site.index):
+        report(f"{elsewhere}: is somebody else's server; the index there, with patients' names, stays: drop it there")
     if place.bucket:
         report(bucket.leave(place))
     shutil.rmtree(place.run, ignore_errors=True)

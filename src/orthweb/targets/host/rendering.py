@@ -15,7 +15,7 @@ from orthweb.capabilities.build import OrthancBuild
 from orthweb.errors import SiteFileError, UsageError
 from orthweb.pki import Pki
 from orthweb.render import envoy, envoy_replicas, envoy_tls, orthanc, postgresql
-from orthweb.render.endpoints import ArchiveProcess, Endpoints
+from orthweb.render.endpoints import ArchiveProcess, Endpoints, IndexEndpoint
 from orthweb.secrets import ADMIN_USER, Secrets, basic, htpasswd
 from orthweb.site import S3, Site
 from orthweb.state import StateFolder
@@ -188,13 +188,8 @@ def files(
     connections = orthanc.connection_budget(site, archives, build)
     if site.store.kind == "database":
         connections += len(endpoints.archives)
-    conf = postgresql.postgresql_conf(endpoints.index, connections)
     return [
-        File(index / "postgresql.conf", conf.encode(), "index", "restart"),
-        File(index / "pg_hba.conf", postgresql.pg_hba_conf(endpoints.index).encode(), "index", "reload"),
-        File(index / "pg_ident.conf", postgresql.pg_ident_conf(owners).encode(), "index", "reload"),
-        File(index / "tls" / "index.pem", pki.index.certificate.read_bytes(), "index", "reload"),
-        File(index / "tls" / "index.key", pki.index.key.read_bytes(), "index", "reload"),
+        *_index(index, endpoints.index, connections, pki, owners),
         *(
             file
             for process in endpoints.archives
@@ -205,6 +200,20 @@ def files(
         File(edge / "htpasswd", htpasswd(ADMIN_USER, secrets.admin_password).encode(), "edge", "restart"),
         *replicas(state, endpoints),
         File(edge / "envoy.json", bootstrap.encode(), "edge", "restart"),
+    ]
+
+
+def _index(folder: Path, endpoint: IndexEndpoint, connections: int, pki: Pki, owners: tuple[str, ...]) -> list[File]:
+    """Give PostgreSQL's files; none for an index that is somebody else's."""
+    if endpoint.external:
+        return []
+    conf = postgresql.postgresql_conf(endpoint, connections)
+    return [
+        File(folder / "postgresql.conf", conf.encode(), "index", "restart"),
+        File(folder / "pg_hba.conf", postgresql.pg_hba_conf(endpoint).encode(), "index", "reload"),
+        File(folder / "pg_ident.conf", postgresql.pg_ident_conf(owners).encode(), "index", "reload"),
+        File(folder / "tls" / "index.pem", pki.index.certificate.read_bytes(), "index", "reload"),
+        File(folder / "tls" / "index.key", pki.index.key.read_bytes(), "index", "reload"),
     ]
 
 
@@ -236,7 +245,12 @@ def _archive(
 
     yield one("configuration/orthanc.json", orthanc.configuration(site, endpoints, process, build))
     yield one("configuration/users.json", orthanc.users(secrets.archive_password))
-    yield one("index-passfile", orthanc.passfile(endpoints.index, secrets.index_password), private=True)
+    passfile = orthanc.passfile(endpoints.index, secrets.index_password)
+    # libpq reads both at every new connection: a password that was changed at somebody else's server needs no restart.
+    yield one("index-passfile", passfile, "none" if endpoints.index.external else "restart", private=True)
+    if endpoints.index.external:
+        assert site.index.ca is not None, "the site's model asks for it"
+        yield one("tls/index-ca.pem", site.index.ca.read_bytes(), "none")
     scripts = archive_scripts()
     for path in sorted(scripts.rglob("*.py")):
         yield one(f"plugin/{path.relative_to(scripts)}", path.read_bytes())

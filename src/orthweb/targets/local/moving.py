@@ -34,7 +34,8 @@ def quiesced(place: Place, report: Report) -> Iterator[None]:
                 report("starting the index alone")
                 Bringup(place, report).clear_leftovers()
                 Bringup(place).launch()
-            place.supervisor.start("index")
+            if place.site.index.host is None:
+                place.supervisor.start("index")
             wait_for_index(inspection.index_facts(place))
             yield
             done = True

@@ -13,7 +13,7 @@ from orthweb.capabilities.build import OrthancBuild
 from orthweb.capabilities.machine import MachineScratch
 from orthweb.errors import NotRunningError, SiteFileError
 from orthweb.render.endpoints import ArchiveProcess, EdgeEndpoint, Endpoints, IndexEndpoint
-from orthweb.targets.host import accounts, folder, handover, machine, plugins, rendering
+from orthweb.targets.host import accounts, external, folder, handover, machine, plugins, rendering
 from orthweb.targets.host.deployment import Bundle, File
 from orthweb.targets.host.place import SitePlace
 from orthweb.targets.local import ports, programs, services, supervision
@@ -140,7 +140,8 @@ class Place(SitePlace):
                 )
                 for name, role in self.archives
             ),
-            index=IndexEndpoint(self.state.index, self.data, self.run / "index", chosen.index),
+            index=external.endpoint(self.site.index)
+            or IndexEndpoint(self.state.index, self.data, self.run / "index", chosen.index),
             edge=EdgeEndpoint(
                 self.state.edge,
                 self.run / "edge" / "admin.sock",
@@ -151,14 +152,14 @@ class Place(SitePlace):
             store=self.store,
             check_aet=secrets.read(self.state.secrets).check_aet if known else "",
             check_port=chosen.check,
-            cache=self.state.cache,
+            cache=self.cache,
             libraries=self.state.root / "libraries",
             egress=chosen.egress,
         )
 
     def files(self, layout: Layout, users: accounts.Accounts) -> list[File | Bundle]:
         """Render every file; secrets and certificates must be there."""
-        kept = secrets.read(self.state.secrets)
+        kept = self.read_secrets()
         site = machine.fitted(self.site)
         owners = (accounts.caller(), users.index.user if users.index else "root")
         wanted = rendering.files(site, self.state, layout.endpoints, self.pki, kept, layout.programs.orthanc, owners)

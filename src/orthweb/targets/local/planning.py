@@ -8,7 +8,7 @@ from orthweb import pki, secrets
 from orthweb.errors import SiteFileError
 from orthweb.sitefile import check_ports
 from orthweb.targets.base import PlanItem
-from orthweb.targets.host import accounts, bucket, changes, folder, handover, machine
+from orthweb.targets.host import accounts, bucket, changes, external, folder, handover, machine
 from orthweb.targets.host.changes import Item
 from orthweb.targets.host.deployment import File, changed
 from orthweb.targets.local import database, inspection, migration, replicas
@@ -49,7 +49,9 @@ def plan(place: Place) -> list[PlanItem]:
     items += changes.new_secrets(missing)
     due = pki.plan(place.state.pki, place.site, place.base)
     items += changes.certificates(due)
-    if not database.is_complete(place.data):
+    if place.site.index.host is not None:
+        items += external.plan(place)
+    elif not database.is_complete(place.data):
         why = f"PostgreSQL {place.programs.postgresql_major}: data directory, role and database"
         items.append(PlanItem("create", "index", why))
     elif not handover.moves(place, "local") and (upgrade := migration.due(place)) is not None:

@@ -20,19 +20,20 @@ def services(
     """Give the services of a local site in the order of their start; `workers` is the number of Envoy's threads."""
     index, edge = endpoints.index, endpoints.edge
     low = min(site.edge.https_port, site.edge.dicom_port) < 1024
+    own = Service(
+        name="index",
+        command=[
+            str(programs.postgresql / "postgres"),
+            *("-D", str(index.data)),
+            *("-c", f"config_file={index.folder / 'postgresql.conf'}"),
+        ],
+        account=accounts.index,
+        stop_signal="INT",
+        death_signal="INT",
+        order=10,
+    )
     return [
-        Service(
-            name="index",
-            command=[
-                str(programs.postgresql / "postgres"),
-                *("-D", str(index.data)),
-                *("-c", f"config_file={index.folder / 'postgresql.conf'}"),
-            ],
-            account=accounts.index,
-            stop_signal="INT",
-            death_signal="INT",
-            order=10,
-        ),
+        *([] if index.external else [own]),
         *(_archive(process, programs, accounts) for process in endpoints.archives),
         Service(
             name="edge",
