@@ -111,12 +111,6 @@ class Edge(Section):
     max_associations: int = Field(
         default=64, ge=4, le=4096, strict=True, description="DICOM associations open at once."
     )
-    health: bool = Field(
-        default=False,
-        strict=True,
-        description="Whether GET /healthz on the HTTPS port tells everybody if this machine serves (200) or does not "
-        "(503), and nothing else: for a load balancer in front of several machines.",
-    )
 
 
 class Tls(Section):

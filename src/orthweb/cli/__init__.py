@@ -38,6 +38,7 @@ MODULES = (
     "image",
     "down",
     "destroy",
+    "host",
 )
 
 INTERRUPTED = 130

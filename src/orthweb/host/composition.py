@@ -57,7 +57,6 @@ def values(
             listen=["0.0.0.0"],  # noqa: S104  its security group says who reaches it
             https_port=deployment.ports.https,
             dicom_port=deployment.ports.dicom,
-            health=True,
         ),
         "index": table(
             "index",

@@ -224,8 +224,18 @@ class Loop:
         self._lines.clear()
         self.tell("ready", "serving")
 
-    def run(self, stop: threading.Event, interval: float = INTERVAL, hurry: float = HURRY) -> None:
+    def run(
+        self,
+        stop: threading.Event,
+        interval: float = INTERVAL,
+        hurry: float = HURRY,
+        after: Callable[[], None] = lambda: None,
+    ) -> None:
         """Do rounds until told to stop.
+
+        Parameters
+        ----------
+        after : called after each round.
 
         Raises
         ------
@@ -234,4 +244,5 @@ class Loop:
         self.tell("booting", "reading what the site should be")
         while not stop.is_set():
             serves = self.round()
+            after()
             stop.wait(interval if serves or self.serves else hurry)

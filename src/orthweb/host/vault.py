@@ -13,8 +13,8 @@ from orthweb.host.account import AwsAccount, AwsError, told
 
 Stage = Literal["AWSCURRENT", "AWSPENDING"]
 
-ADMIN, TLS, INDEX, SITE = "admin", "tls", "index", "site"
-"""The site's four secrets."""
+ADMIN, TLS, INDEX, SITE, CERTIFICATE = "admin", "tls", "index", "site", "certificate"
+"""The site's secrets; the last one is empty unless the owner gave a certificate of their own."""
 
 
 @dataclass(frozen=True)

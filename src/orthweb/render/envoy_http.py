@@ -194,7 +194,11 @@ def _http_filters(site: Site, edge: Path) -> list[dict[str, Any]]:
     http = "extensions.filters.http"
     scripts = {"health": HEALTH_ANSWER, "upload": UPLOAD_ANSWER, "stow": STOW_ANSWER}
     answers = {name: {"inline_string": script} for name, script in scripts.items()}
+    health = {"name": ":path", "string_match": {"exact": "/healthz"}}
     return [
+        # Says 503 at once while whoever runs this machine wants no more work for it (``/healthcheck/fail``), so that a
+        # load balancer goes elsewhere; before the limit below, which answers 429.
+        typed("drain", f"{http}.health_check.v3.HealthCheck", pass_through_mode=True, headers=[health]),
         typed("health_rate", f"{http}.local_ratelimit.v3.LocalRateLimit", stat_prefix="health_rate"),
         typed("query", f"{http}.lua.v3.Lua", default_source_code={"inline_string": PLAIN_QUERY}),
         typed("answer", f"{http}.lua.v3.Lua", source_codes=answers),
