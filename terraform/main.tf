@@ -1,7 +1,8 @@
-# A site on AWS: Orthanc in containers on EC2, its index in RDS for PostgreSQL, its images in S3. Each module is one subject.
+# A site on AWS: Orthanc in containers on EC2, its index in RDS for PostgreSQL, its images in S3. Each module is one
+# subject.
 #
-# What costs time is the database (some ten minutes). Nothing waits for it that need not: hosts boot, install themselves and pull
-# their images meanwhile, and find it when it is there.
+# What costs time is the database (some ten minutes). Nothing waits for it that need not: hosts boot, install themselves
+# and pull their images meanwhile, and find it when it is there.
 data "aws_region" "this" {}
 data "aws_caller_identity" "this" {}
 data "aws_partition" "this" {}

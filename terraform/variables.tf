@@ -12,7 +12,9 @@ variable "name" {
     error_message = "name must have 3 to 20 lower-case letters, digits and single hyphens, and start with a letter."
   }
   validation {
-    condition     = !startswith(var.name, "aws") && !startswith(var.name, "amazon") && !startswith(var.name, "internal-")
+    condition = (
+      !startswith(var.name, "aws") && !startswith(var.name, "amazon") && !startswith(var.name, "internal-")
+    )
     error_message = "name must not start with aws, amazon or internal-, which AWS keeps for itself."
   }
 }
@@ -34,7 +36,10 @@ variable "tags" {
   default     = {}
 
   validation {
-    condition     = alltrue([for key in keys(var.tags) : !startswith(lower(key), "aws:") && !startswith(key, "orthweb:") && key != "Name"])
+    condition = (
+      alltrue([for key in keys(var.tags) : !startswith(lower(key), "aws:") && !startswith(key, "orthweb:") &&
+      key != "Name"])
+    )
     error_message = "tags must not use keys that start with aws: or orthweb:, nor Name."
   }
 }
@@ -62,7 +67,10 @@ variable "hostname" {
   default     = null
 
   validation {
-    condition     = var.hostname == null ? true : can(regex("^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\\.)+[a-z][a-z0-9-]*[a-z0-9]$", var.hostname))
+    condition = (
+      var.hostname == null ? true :
+      can(regex("^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\\.)+[a-z][a-z0-9-]*[a-z0-9]$", var.hostname))
+    )
     error_message = "hostname must be a fully qualified name in lower case, such as images.example.org."
   }
 }
@@ -89,7 +97,11 @@ variable "https_cidr_blocks" {
   type        = list(string)
 
   validation {
-    condition     = length(var.https_cidr_blocks) > 0 && alltrue([for block in var.https_cidr_blocks : try(cidrsubnet(block, 0, 0) == block && can(cidrnetmask(block)), false)])
+    condition = (
+      length(var.https_cidr_blocks) > 0 &&
+      alltrue([for block in var.https_cidr_blocks : try(cidrsubnet(block, 0, 0) == block &&
+      can(cidrnetmask(block)), false)])
+    )
     error_message = "https_cidr_blocks must name at least one IPv4 range by its first address, such as 203.0.113.0/24, or 203.0.113.7/32 for one address."
   }
   validation {
@@ -103,7 +115,11 @@ variable "dicom_cidr_blocks" {
   type        = list(string)
 
   validation {
-    condition     = length(var.dicom_cidr_blocks) > 0 && alltrue([for block in var.dicom_cidr_blocks : try(cidrsubnet(block, 0, 0) == block && can(cidrnetmask(block)), false)])
+    condition = (
+      length(var.dicom_cidr_blocks) > 0 &&
+      alltrue([for block in var.dicom_cidr_blocks : try(cidrsubnet(block, 0, 0) == block &&
+      can(cidrnetmask(block)), false)])
+    )
     error_message = "dicom_cidr_blocks must name at least one IPv4 range by its first address, such as 203.0.113.0/24, or 203.0.113.7/32 for one address."
   }
   validation {
@@ -118,7 +134,10 @@ variable "cli_cidr_block" {
   default     = null
 
   validation {
-    condition     = var.cli_cidr_block == null ? true : try(cidrsubnet(var.cli_cidr_block, 0, 0) == var.cli_cidr_block && can(cidrnetmask(var.cli_cidr_block)), false)
+    condition = (
+      var.cli_cidr_block == null ? true : try(cidrsubnet(var.cli_cidr_block, 0, 0) == var.cli_cidr_block &&
+      can(cidrnetmask(var.cli_cidr_block)), false)
+    )
     error_message = "cli_cidr_block must be an IPv4 range by its first address, such as 203.0.113.7/32."
   }
   validation {
@@ -133,7 +152,10 @@ variable "pubkey_data" {
   default     = null
 
   validation {
-    condition     = var.pubkey_data == null ? true : can(regex("^(ssh-ed25519|ssh-rsa) [A-Za-z0-9+/=]+( .*)?\\s*$", var.pubkey_data))
+    condition = (
+      var.pubkey_data == null ? true :
+      can(regex("^(ssh-ed25519|ssh-rsa) [A-Za-z0-9+/=]+( .*)?\\s*$", var.pubkey_data))
+    )
     error_message = "pubkey_data must be the content of a public key's file: ssh-ed25519 or ssh-rsa (EC2 takes no other)."
   }
 }
@@ -168,7 +190,9 @@ variable "vpc_cidr" {
     error_message = "vpc_cidr must be an IPv4 range by its first address, such as 10.83.0.0/16."
   }
   validation {
-    condition     = try(tonumber(split("/", var.vpc_cidr)[1]) >= 16 && tonumber(split("/", var.vpc_cidr)[1]) <= 22, false)
+    condition = (
+      try(tonumber(split("/", var.vpc_cidr)[1]) >= 16 && tonumber(split("/", var.vpc_cidr)[1]) <= 22, false)
+    )
     error_message = "vpc_cidr must have a prefix length from /16 to /22."
   }
 }
@@ -211,11 +235,17 @@ variable "vpn_server_certificate_arn" {
   default     = null
 
   validation {
-    condition     = length(compact([var.vpn_server_certificate_arn, var.vpn_client_ca_arn, var.vpn_cidr_block])) != 1 && length(compact([var.vpn_server_certificate_arn, var.vpn_client_ca_arn, var.vpn_cidr_block])) != 2
+    condition = (
+      length(compact([var.vpn_server_certificate_arn, var.vpn_client_ca_arn, var.vpn_cidr_block])) != 1 &&
+      length(compact([var.vpn_server_certificate_arn, var.vpn_client_ca_arn, var.vpn_cidr_block])) != 2
+    )
     error_message = "vpn_server_certificate_arn, vpn_client_ca_arn and vpn_cidr_block must be given together."
   }
   validation {
-    condition     = var.vpn_server_certificate_arn == null ? true : can(regex("^arn:[a-z-]+:acm:", var.vpn_server_certificate_arn))
+    condition = (
+      var.vpn_server_certificate_arn == null ? true :
+      can(regex("^arn:[a-z-]+:acm:", var.vpn_server_certificate_arn))
+    )
     error_message = "vpn_server_certificate_arn must be the ARN of a certificate in ACM."
   }
 }
@@ -237,7 +267,10 @@ variable "vpn_cidr_block" {
   default     = null
 
   validation {
-    condition     = var.vpn_cidr_block == null ? true : try(can(cidrnetmask(var.vpn_cidr_block)) && tonumber(split("/", var.vpn_cidr_block)[1]) >= 12 && tonumber(split("/", var.vpn_cidr_block)[1]) <= 22, false)
+    condition = (
+      var.vpn_cidr_block == null ? true : try(can(cidrnetmask(var.vpn_cidr_block)) &&
+      tonumber(split("/", var.vpn_cidr_block)[1]) >= 12 && tonumber(split("/", var.vpn_cidr_block)[1]) <= 22, false)
+    )
     error_message = "vpn_cidr_block must be an IPv4 range with a prefix length from /12 to /22."
   }
 }
@@ -255,7 +288,10 @@ variable "instance_type" {
   }
   validation {
     # a1, t4g, m8gd, c7gn, x2gd ...: the letter g after the generation is AWS's own processor.
-    condition     = !can(regex("^(a1|[a-z]+[0-9]+[a-z]*g[a-z]*)\\.", var.instance_type)) || can(regex("^g[0-9]", var.instance_type)) || (var.ami_id != null && length(var.images) == 3)
+    condition = (
+      !can(regex("^(a1|[a-z]+[0-9]+[a-z]*g[a-z]*)\\.", var.instance_type)) ||
+      can(regex("^g[0-9]", var.instance_type)) || (var.ami_id != null && length(var.images) == 3)
+    )
     error_message = "instance_type must have x86-64 processors, unless ami_id and images (archive, edge and ops) are given, built for arm64."
   }
 }
@@ -304,7 +340,9 @@ variable "images" {
     error_message = "images may have the keys archive, edge and ops."
   }
   validation {
-    condition     = alltrue([for reference in values(var.images) : can(regex("^[a-z0-9][a-zA-Z0-9._:/@-]*$", reference))])
+    condition = (
+      alltrue([for reference in values(var.images) : can(regex("^[a-z0-9][a-zA-Z0-9._:/@-]*$", reference))])
+    )
     error_message = "images must be references such as registry.example.org/orthweb/edge:0.1.0."
   }
 }
@@ -341,7 +379,9 @@ variable "site_files" {
     error_message = "site_files must have plain file names of letters, digits, _ . and -."
   }
   validation {
-    condition     = alltrue([for content in values(var.site_files) : content != "" && length(base64encode(content)) <= 10924])
+    condition = (
+      alltrue([for content in values(var.site_files) : content != "" && length(base64encode(content)) <= 10924])
+    )
     error_message = "site_files must each have 1 to 8192 bytes (a parameter of Systems Manager)."
   }
   validation {
@@ -375,7 +415,9 @@ variable "replica_bucket_arn" {
   default     = null
 
   validation {
-    condition     = var.replica_bucket_arn == null ? true : can(regex("^arn:[a-z-]+:s3:::[a-z0-9.-]+$", var.replica_bucket_arn))
+    condition = (
+      var.replica_bucket_arn == null ? true : can(regex("^arn:[a-z-]+:s3:::[a-z0-9.-]+$", var.replica_bucket_arn))
+    )
     error_message = "replica_bucket_arn must be a bucket's ARN, such as arn:aws:s3:::hospital-images-replica."
   }
 }
@@ -390,7 +432,10 @@ variable "replica_key_arn" {
     error_message = "replica_key_arn and replica_bucket_arn must be given together."
   }
   validation {
-    condition     = var.replica_key_arn == null ? true : can(regex("^arn:[a-z-]+:kms:[a-z0-9-]+:[0-9]{12}:key/", var.replica_key_arn))
+    condition = (
+      var.replica_key_arn == null ? true :
+      can(regex("^arn:[a-z-]+:kms:[a-z0-9-]+:[0-9]{12}:key/", var.replica_key_arn))
+    )
     error_message = "replica_key_arn must be a KMS key's ARN (not an alias)."
   }
 }
@@ -423,7 +468,10 @@ variable "database_storage" {
   default     = 50
 
   validation {
-    condition     = var.database_storage >= 20 && var.database_storage <= 65536 && var.database_storage == floor(var.database_storage)
+    condition = (
+      var.database_storage >= 20 && var.database_storage <= 65536 &&
+      var.database_storage == floor(var.database_storage)
+    )
     error_message = "database_storage must be a whole number from 20 to 65536 GiB."
   }
 }
@@ -445,7 +493,10 @@ variable "database_backup_days" {
   default     = 14
 
   validation {
-    condition     = var.database_backup_days >= 1 && var.database_backup_days <= 35 && var.database_backup_days == floor(var.database_backup_days)
+    condition = (
+      var.database_backup_days >= 1 && var.database_backup_days <= 35 &&
+      var.database_backup_days == floor(var.database_backup_days)
+    )
     error_message = "database_backup_days must be a whole number from 1 to 35."
   }
 }
@@ -511,7 +562,9 @@ variable "tls_certificate" {
   sensitive   = true
 
   validation {
-    condition     = var.tls_certificate == null ? true : startswith(trimspace(var.tls_certificate), "-----BEGIN CERTIFICATE-----")
+    condition = (
+      var.tls_certificate == null ? true : startswith(trimspace(var.tls_certificate), "-----BEGIN CERTIFICATE-----")
+    )
     error_message = "tls_certificate must be in PEM form."
   }
   validation {
@@ -532,7 +585,10 @@ variable "tls_key" {
     error_message = "tls_key and tls_certificate must be given together."
   }
   validation {
-    condition     = var.tls_key == null ? true : can(regex("^-----BEGIN ([A-Z]+ )?PRIVATE KEY-----", trimspace(var.tls_key))) && !strcontains(var.tls_key, "ENCRYPTED")
+    condition = (
+      var.tls_key == null ? true : can(regex("^-----BEGIN ([A-Z]+ )?PRIVATE KEY-----", trimspace(var.tls_key))) &&
+      !strcontains(var.tls_key, "ENCRYPTED")
+    )
     error_message = "tls_key must be in PEM form and have no passphrase."
   }
 }

@@ -1,5 +1,6 @@
 terraform {
-  # 1.11 is the first with write-only arguments: they keep secrets out of the plan and the state. OpenTofu has them as well.
+  # 1.11 is the first with write-only arguments: they keep secrets out of the plan and the state. OpenTofu has them as
+  # well.
   required_version = ">= 1.11.0, < 2.0.0"
 
   required_providers {

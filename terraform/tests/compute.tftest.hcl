@@ -70,11 +70,17 @@ run "single" {
     error_message = "The host must be in the first zone: the database is."
   }
   assert {
-    condition     = length(data.aws_ami.debian) == 0 && length(aws_lb.this) + length(aws_autoscaling_group.this) + length(aws_launch_template.this) == 0
+    condition = (
+      length(data.aws_ami.debian) == 0 &&
+      length(aws_lb.this) + length(aws_autoscaling_group.this) + length(aws_launch_template.this) == 0
+    )
     error_message = "Topology single must neither search an image that was given nor have what ha has."
   }
   assert {
-    condition     = aws_ssm_parameter.this["site"].insecure_value == "# All defaults.\n" && aws_ssm_parameter.this["files/ct1-ca.pem"].name == "/orthweb/radiology/files/ct1-ca.pem"
+    condition = (
+      aws_ssm_parameter.this["site"].insecure_value == "# All defaults.\n" &&
+      aws_ssm_parameter.this["files/ct1-ca.pem"].name == "/orthweb/radiology/files/ct1-ca.pem"
+    )
     error_message = "Hosts must find the site file and its files."
   }
   assert {

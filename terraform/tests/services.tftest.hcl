@@ -44,7 +44,9 @@ run "the_index_is_encrypted_private_and_beside_its_host" {
     error_message = "The index must be encrypted with the site's key, and what RDS keeps of it elsewhere too."
   }
   assert {
-    condition     = !aws_db_instance.this.publicly_accessible && aws_db_instance.this.vpc_security_group_ids == toset(["sg-1"])
+    condition = (
+      !aws_db_instance.this.publicly_accessible && aws_db_instance.this.vpc_security_group_ids == toset(["sg-1"])
+    )
     error_message = "The index must be reachable from the hosts alone."
   }
   assert {
@@ -56,7 +58,10 @@ run "the_index_is_encrypted_private_and_beside_its_host" {
     error_message = "Terraform must not know the master's password."
   }
   assert {
-    condition     = !aws_db_instance.this.skip_final_snapshot && aws_db_instance.this.final_snapshot_identifier == "radiology-final-01234567"
+    condition = (
+      !aws_db_instance.this.skip_final_snapshot &&
+      aws_db_instance.this.final_snapshot_identifier == "radiology-final-01234567"
+    )
     error_message = "The index must leave a snapshot."
   }
   assert {
@@ -69,7 +74,10 @@ run "the_index_is_encrypted_private_and_beside_its_host" {
     error_message = "PostgreSQL must speak TLS only and keep patients' data out of its logs."
   }
   assert {
-    condition     = alltrue([for group in aws_cloudwatch_log_group.this : group.kms_key_id == var.logs_key_arn && group.retention_in_days == 400])
+    condition = (
+      alltrue([for group in aws_cloudwatch_log_group.this : group.kms_key_id == var.logs_key_arn &&
+      group.retention_in_days == 400])
+    )
     error_message = "PostgreSQL's logs must be encrypted and expire."
   }
 }
@@ -100,15 +108,22 @@ run "secrets_are_made_empty" {
   }
 
   assert {
-    condition     = toset(keys(aws_secretsmanager_secret.this)) == toset(["admin", "certificate", "index", "site", "tls"])
+    condition = (
+      toset(keys(aws_secretsmanager_secret.this)) == toset(["admin", "certificate", "index", "site", "tls"])
+    )
     error_message = "Each of the site's secrets must exist for the hosts to fill."
   }
   assert {
-    condition     = alltrue([for secret in aws_secretsmanager_secret.this : secret.kms_key_id == var.data_key_arn && secret.recovery_window_in_days == 0])
+    condition = (
+      alltrue([for secret in aws_secretsmanager_secret.this : secret.kms_key_id == var.data_key_arn &&
+      secret.recovery_window_in_days == 0])
+    )
     error_message = "Secrets must be encrypted with the site's key, and their names free after a destroy outside production."
   }
   assert {
-    condition     = length(aws_secretsmanager_secret_version.admin) + length(aws_secretsmanager_secret_version.certificate) == 0
+    condition = (
+      length(aws_secretsmanager_secret_version.admin) + length(aws_secretsmanager_secret_version.certificate) == 0
+    )
     error_message = "Nothing must be written that was not given."
   }
 }
@@ -162,11 +177,15 @@ run "the_single_host_is_watched_and_repaired" {
   }
 
   assert {
-    condition     = toset([for alarm in aws_cloudwatch_metric_alarm.repair : alarm.dimensions["InstanceId"]]) == toset([var.instance_id])
+    condition = (
+      toset([for alarm in aws_cloudwatch_metric_alarm.repair : alarm.dimensions["InstanceId"]]) == toset([var.instance_id])
+    )
     error_message = "EC2 must repair the single host."
   }
   assert {
-    condition     = alltrue([for alarm in aws_cloudwatch_metric_alarm.this : alarm.alarm_actions == toset([aws_sns_topic.alarms.arn])])
+    condition = (
+      alltrue([for alarm in aws_cloudwatch_metric_alarm.this : alarm.alarm_actions == toset([aws_sns_topic.alarms.arn])])
+    )
     error_message = "Every alarm must be told to somebody."
   }
   assert {
@@ -176,7 +195,9 @@ run "the_single_host_is_watched_and_repaired" {
     error_message = "An alarm on a figure that nothing takes from the logs could never ring."
   }
   assert {
-    condition     = aws_sns_topic.alarms.kms_master_key_id == var.logs_key_arn && length(aws_sns_topic_subscription.email) == 0
+    condition = (
+      aws_sns_topic.alarms.kms_master_key_id == var.logs_key_arn && length(aws_sns_topic_subscription.email) == 0
+    )
     error_message = "Notifications must be encrypted, and mailed to nobody who was not named."
   }
   assert {

@@ -20,11 +20,17 @@ run "single" {
   }
 
   assert {
-    condition     = output.autoscaling_group == null && output.instance_id != null && output.dns_target == module.compute.public_ip
+    condition = (
+      output.autoscaling_group == null && output.instance_id != null &&
+      output.dns_target == module.compute.public_ip
+    )
     error_message = "Topology single must be an instance with an address of its own."
   }
   assert {
-    condition     = output.site_url == "https://${module.compute.public_name}" && output.hostinfo == "admin@${module.compute.public_name}"
+    condition = (
+      output.site_url == "https://${module.compute.public_name}" &&
+      output.hostinfo == "admin@${module.compute.public_name}"
+    )
     error_message = "Without hostname the site must be reached by the name that AWS gives."
   }
   assert {
@@ -54,15 +60,23 @@ run "ha" {
   }
 
   assert {
-    condition     = output.autoscaling_group == "radiology" && output.instance_id == null && output.dns_target == module.compute.load_balancer.dns_name
+    condition = (
+      output.autoscaling_group == "radiology" && output.instance_id == null &&
+      output.dns_target == module.compute.load_balancer.dns_name
+    )
     error_message = "Topology ha must be a group of hosts behind a load balancer."
   }
   assert {
-    condition     = output.site_url == "https://images.example.org" && output.dicom_endpoint == "images.example.org:11112"
+    condition = (
+      output.site_url == "https://images.example.org" && output.dicom_endpoint == "images.example.org:11112"
+    )
     error_message = "A site with a hostname must be reached by it."
   }
   assert {
-    condition     = output.images["edge"] == "registry.example.org/edge:1" && output.images["ops"] == "123456789012.dkr.ecr.eu-central-1.amazonaws.com/x:${var.image_tag}"
+    condition = (
+      output.images["edge"] == "registry.example.org/edge:1" &&
+      output.images["ops"] == "123456789012.dkr.ecr.eu-central-1.amazonaws.com/x:${var.image_tag}"
+    )
     error_message = "An image that is given by reference must be taken, the others from the site's repositories."
   }
   assert {

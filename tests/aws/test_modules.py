@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from aws.terraform import SOURCE, Terraform
+from orthweb import __version__
 
 DATABASE = "module.database.aws_db_instance.this"
 FILES = sorted(path.name for path in (SOURCE / "tests").glob("*.tftest.hcl"))
@@ -48,3 +49,9 @@ def test_graph_when_drawn_then_only_what_needs_the_database_waits_for_it(terrafo
         waiting |= added
     assert any(earlier == DATABASE or later == DATABASE for later, earlier in drawn)
     assert waiting <= {"module.backup.aws_backup_selection.index"}
+
+
+def test_image_tag_when_not_given_then_is_what_this_version_builds() -> None:
+    block = re.search(r'variable "image_tag" \{.*?\n\}', (SOURCE / "variables.tf").read_text(), re.DOTALL)
+    assert block
+    assert f'default     = "{__version__}"' in block[0]

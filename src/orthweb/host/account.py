@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from functools import cache
 from typing import Any
 
-from orthweb.errors import OrthwebError
+from orthweb.aws import errors
+from orthweb.aws.errors import AwsError
 from orthweb.host.settings import HostSettings
+
+__all__ = ["AwsAccount", "AwsError", "told"]
 
 _HINTS = {
     "AccessDenied": "the role of the instance lacks this permission: terraform apply puts it back",
@@ -21,29 +23,12 @@ _HINTS = {
 }
 
 
-class AwsError(OrthwebError):
-    """AWS refused a call, or did not answer.
-
-    Parameters
-    ----------
-    code : AWS's own name of the error, without its ending ``Exception``.
-    """
-
-    def __init__(self, message: str, code: str, hint: str | None = None) -> None:
-        super().__init__(message, hint)
-        self.code = code
+def _hint(code: str) -> str | None:
+    return next((hint for name, hint in _HINTS.items() if code.startswith(name)), None)
 
 
-def short_code(code: str) -> str:
-    """Give AWS's name of an error without the endings that differ from service to service."""
-    for ending in ("Exception", "Fault"):
-        code = code.removesuffix(ending)
-    return code
-
-
-@contextlib.contextmanager
-def told(what: str) -> Iterator[None]:
-    """Turn an error of AWS into one line.
+def told(what: str) -> AbstractContextManager[None]:
+    """Turn an error of AWS into one line; the next step is for whoever looks after the host.
 
     Parameters
     ----------
@@ -53,20 +38,7 @@ def told(what: str) -> Iterator[None]:
     ------
     AwsError : names what was wanted, AWS's reason, and the next step.
     """
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    try:
-        yield
-    except ClientError as error:
-        found = error.response.get("Error", {})
-        code = short_code(str(found.get("Code", "Unknown")))
-        words = " ".join(str(found.get("Message", "")).split())
-        hint = next((hint for name, hint in _HINTS.items() if code.startswith(name)), None)
-        raise AwsError(f"{what}: AWS says {code}: {words[:200]}", code, hint) from error
-    except BotoCoreError as error:
-        code = short_code(type(error).__name__.removesuffix("Error"))
-        hint = next((hint for name, hint in _HINTS.items() if code.startswith(name)), None)
-        raise AwsError(f"{what}: {' '.join(str(error).split())[:200]}", code, hint) from error
+    return errors.told(what, _hint)
 
 
 class AwsAccount:

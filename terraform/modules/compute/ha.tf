@@ -1,5 +1,5 @@
-# Topology ha: hosts in every zone behind a Network Load Balancer, which passes TCP through: TLS ends on the hosts, as in every
-# other topology, and a DICOM association may be silent for an hour.
+# Topology ha: hosts in every zone behind a Network Load Balancer, which passes TCP through: TLS ends on the hosts, as
+# in every other topology, and a DICOM association may be silent for an hour.
 locals {
   lifecycle_hook = "${var.name}-ready"
 
@@ -69,16 +69,17 @@ resource "aws_autoscaling_group" "this" {
   target_group_arns   = [for group in aws_lb_target_group.this : group.arn]
   enabled_metrics     = ["GroupDesiredCapacity", "GroupInServiceInstances"]
 
-  # The load balancer's checks ask for the whole site, the index included. When that is away for a minute, as in a failover of
-  # RDS, replacing every host would turn a minute into many: the load balancer stops sending to a host, and EC2's own checks
-  # replace it.
+  # The load balancer's checks ask for the whole site, the index included. When that is away for a minute, as in a
+  # failover of RDS, replacing every host would turn a minute into many: the load balancer stops sending to a host, and
+  # EC2's own checks replace it.
   health_check_type         = "EC2"
   health_check_grace_period = 300
 
   # Whoever applies this pushes the images that hosts wait for; it must not wait for the hosts.
   wait_for_capacity_timeout = "0"
 
-  # A host is in service when it says so, after it has seen the site work; the time is enough for a new database to be made.
+  # A host is in service when it says so, after it has seen the site work; the time is enough for a new database to be
+  # made.
   initial_lifecycle_hook {
     name                 = local.lifecycle_hook
     lifecycle_transition = "autoscaling:EC2_INSTANCE_LAUNCHING"
@@ -86,8 +87,8 @@ resource "aws_autoscaling_group" "this" {
     heartbeat_timeout    = 3600
   }
 
-  # Always the newest version, and replaced for another generation only: a new image is applied by running hosts themselves, and
-  # is in the template for those that come later.
+  # Always the newest version, and replaced for another generation only: a new image is applied by running hosts
+  # themselves, and is in the template for those that come later.
   launch_template {
     id      = aws_launch_template.this[0].id
     version = "$Latest"

@@ -1,4 +1,5 @@
-# What a host may do: its own site's things, one by one. Whoever breaks into a host gets this and nothing else of the account.
+# What a host may do: its own site's things, one by one. Whoever breaks into a host gets this and nothing else of the
+# account.
 locals {
   parameter_prefix = "/orthweb/${var.name}"
   arn_prefix = {
@@ -81,7 +82,8 @@ data "aws_iam_policy_document" "host" {
     resources = [for secret, arn in var.secret_arns : arn if secret != "certificate"]
   }
 
-  # RDS names the master's secret at random and tags it with its instance, which is what tells it from other databases' secrets.
+  # RDS names the master's secret at random and tags it with its instance, which is what tells it from other databases'
+  # secrets.
   statement {
     sid       = "DatabaseMaster"
     actions   = ["secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue"]

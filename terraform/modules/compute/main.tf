@@ -9,7 +9,8 @@ terraform {
   }
 }
 
-# The hosts: Debian with Docker, which run the same containers as a site on a laptop. They hold nothing that must be kept.
+# The hosts: Debian with Docker, which run the same containers as a site on a laptop. They hold nothing that must be
+# kept.
 locals {
   ha     = var.topology == "ha"
   single = var.topology == "single"
@@ -26,8 +27,8 @@ locals {
     ops_image = var.image_references["ops"]
   }
   user_data = templatefile("${path.module}/user_data.yaml.tftpl", local.user_data_values)
-  # The image that a host starts with changes with every release, and hosts that run take the new one by themselves: it must not
-  # count as a change of the host.
+  # The image that a host starts with changes with every release, and hosts that run take the new one by themselves: it
+  # must not count as a change of the host.
   user_data_kind = sha256(templatefile("${path.module}/user_data.yaml.tftpl", merge(local.user_data_values, { ops_image = "" })))
 
   public_name = coalesce(var.hostname, local.ha ? one(aws_lb.this[*].dns_name) : one(aws_eip.this[*].public_dns))

@@ -1,5 +1,5 @@
-# What the hosts read. They ask for it every few seconds: a changed value is applied by them, one host after the other, and no
-# instance is replaced. Nothing in here is secret.
+# What the hosts read. They ask for it every few seconds: a changed value is applied by them, one host after the other,
+# and no instance is replaced. Nothing in here is secret.
 locals {
   deployment = {
     account             = var.account_id

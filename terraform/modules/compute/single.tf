@@ -1,5 +1,5 @@
-# Topology single: one instance behind an Elastic IP address. Both hang on a network interface of its own, so that the address is
-# there when the instance boots, and stays when the instance is replaced.
+# Topology single: one instance behind an Elastic IP address. Both hang on a network interface of its own, so that the
+# address is there when the instance boots, and stays when the instance is replaced.
 resource "aws_network_interface" "this" {
   count = local.single ? 1 : 0
 

@@ -15,8 +15,8 @@ locals {
   identifier    = "${var.name}-index"
   major_version = split(".", var.engine_version)[0]
 
-  # Diagnostics must not become a copy of patients' data: PostgreSQL logs who connects and what fails, never a statement, a
-  # parameter or the row that an error is about (which the detail of a message would quote).
+  # Diagnostics must not become a copy of patients' data: PostgreSQL logs who connects and what fails, never a
+  # statement, a parameter or the row that an error is about (which the detail of a message would quote).
   parameters = {
     "rds.force_ssl"                     = "1"
     "ssl_min_protocol_version"          = "TLSv1.2"
@@ -108,7 +108,8 @@ resource "aws_db_instance" "this" {
   ca_cert_identifier          = "rds-ca-rsa2048-g1"
 
   db_name = "orthanc"
-  # RDS makes the master's password, keeps it in Secrets Manager and rotates it; it is never here. The archive has a user of its own.
+  # RDS makes the master's password, keeps it in Secrets Manager and rotates it; it is never here. The archive has a
+  # user of its own.
   username                      = "orthweb_master"
   manage_master_user_password   = true
   master_user_secret_kms_key_id = var.data_key_arn
@@ -140,8 +141,8 @@ resource "aws_db_instance" "this" {
   enabled_cloudwatch_logs_exports = [for kind, group in aws_cloudwatch_log_group.this : kind]
   monitoring_interval             = 60
   monitoring_role_arn             = aws_iam_role.monitoring.arn
-  # Performance Insights shows the text of running statements. The archive's are prepared ones: their text holds placeholders,
-  # not values. It is encrypted with the site's key and kept for the shortest time there is.
+  # Performance Insights shows the text of running statements. The archive's are prepared ones: their text holds
+  # placeholders, not values. It is encrypted with the site's key and kept for the shortest time there is.
   performance_insights_enabled          = true
   performance_insights_kms_key_id       = var.data_key_arn
   performance_insights_retention_period = 7

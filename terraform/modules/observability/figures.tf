@@ -1,6 +1,6 @@
-# Figures that come out of the logs. The container logs hold what the programs write: the edge one JSON object for each request,
-# Orthanc lines that begin with their level. The host log holds the host agent's own JSON objects: with "level" in each, and one
-# with "event": "figures" every minute.
+# Figures that come out of the logs. The container logs hold what the programs write: the edge one JSON object for each
+# request, Orthanc lines that begin with their level. The host log holds the host agent's own JSON objects: with "level"
+# in each, and one with "event": "figures" every minute.
 locals {
   namespace = "Orthweb/${var.name}"
 

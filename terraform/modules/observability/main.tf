@@ -9,8 +9,8 @@ terraform {
   }
 }
 
-# Where a site says how it is: log groups, figures taken from them, alarms and who hears them. No log line of a site carries a
-# patient's data; the logs are encrypted all the same.
+# Where a site says how it is: log groups, figures taken from them, alarms and who hears them. No log line of a site
+# carries a patient's data; the logs are encrypted all the same.
 resource "aws_cloudwatch_log_group" "this" {
   for_each = toset(["containers", "host"])
 

@@ -9,8 +9,8 @@ terraform {
   }
 }
 
-# Where the hosts pull their container images from. A tag always means the same image: a host that starts again a year later
-# starts what was tested.
+# Where the hosts pull their container images from. A tag always means the same image: a host that starts again a year
+# later starts what was tested.
 resource "aws_ecr_repository" "this" {
   for_each = var.roles
 

@@ -9,9 +9,9 @@ terraform {
   }
 }
 
-# Terraform makes the secrets, not their values: the first host fills in what is empty. So no secret passes through the plan,
-# the state or the machine that Terraform runs on, but for a password or certificate that a person chooses to give: these are
-# write-only arguments, which Terraform hands to AWS and forgets.
+# Terraform makes the secrets, not their values: the first host fills in what is empty. So no secret passes through the
+# plan, the state or the machine that Terraform runs on, but for a password or certificate that a person chooses to
+# give: these are write-only arguments, which Terraform hands to AWS and forgets.
 locals {
   secrets = {
     admin       = "First user of the site: JSON with username and password"
@@ -38,8 +38,8 @@ resource "aws_secretsmanager_secret_version" "admin" {
   count = contains(var.given, "admin") ? 1 : 0
 
   secret_id = aws_secretsmanager_secret.this["admin"].id
-  # Sent when the secret is made or the version raised; in every other plan, and to destroy, nobody has to give it again. Not
-  # given when it should be, it is sent empty: a host fills that, as it does without `given`.
+  # Sent when the secret is made or the version raised; in every other plan, and to destroy, nobody has to give it
+  # again. Not given when it should be, it is sent empty: a host fills that, as it does without `given`.
   secret_string_wo         = var.admin_password == null ? "{}" : jsonencode({ username = "admin", password = var.admin_password })
   secret_string_wo_version = var.given_version
 }

@@ -1,0 +1,1 @@
+"""AWS as a person's machine and a site's hosts both see it: sessions, and errors said in one line."""

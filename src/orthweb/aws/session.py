@@ -1,0 +1,74 @@
+"""The AWS account as a person's machine sees it, with the person's own credentials."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from orthweb.aws.errors import told
+from orthweb.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Whose credentials these are.
+
+    Parameters
+    ----------
+    account : 12 digits.
+    arn : of the user or the assumed role.
+    """
+
+    account: str
+    arn: str
+
+
+class Session:
+    """Clients for AWS's services. Credentials and other addresses come from boto3's default chain and AWS's variables.
+
+    Parameters
+    ----------
+    region : the one that the site file names; None takes the one of the AWS configuration.
+
+    Raises
+    ------
+    UsageError : neither says a region.
+    AwsError : the configuration is damaged, or its profile is not there.
+    """
+
+    def __init__(self, region: str | None = None) -> None:
+        import boto3
+
+        with told("AWS configuration"):
+            self._session = boto3.session.Session(region_name=region)
+        chosen = self._session.region_name
+        if not chosen:
+            raise UsageError(
+                "aws.region: there is none, and your AWS configuration names none",
+                'give it in the site file: region = "eu-central-1" in [aws], or set AWS_REGION',
+            )
+        self.region: str = chosen
+        self._client = cache(self._make)
+
+    def _make(self, service: str) -> Any:
+        from botocore.config import Config
+
+        config = Config(connect_timeout=10, read_timeout=60, retries={"mode": "standard", "total_max_attempts": 5})
+        with told(f"AWS in {self.region}"):
+            return self._session.client(service, config=config)
+
+    def client(self, service: str) -> Any:
+        """Give the client of a service, such as ``ssm``; the same one each time."""
+        return self._client(service)
+
+    def identity(self) -> Identity:
+        """Ask AWS whose credentials these are.
+
+        Raises
+        ------
+        AwsError : there are none, or they are not valid any more.
+        """
+        with told("AWS"):
+            found = self.client("sts").get_caller_identity()
+        return Identity(str(found["Account"]), str(found["Arn"]))
