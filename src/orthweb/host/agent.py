@@ -36,6 +36,7 @@ from orthweb.host.settings import HostSettings
 from orthweb.host.status import State, StatusParameter
 from orthweb.host.vault import Vault, Version
 from orthweb.image import engine as engines
+from orthweb.state import FOLDER_NAME
 
 if TYPE_CHECKING:
     from orthweb.image.engine import Engine
@@ -240,7 +241,14 @@ class Agent:
         """Make the host be as it should; see `loop.Host`."""
         if self._rarely.versions.get(vault.TLS) is None:
             self._known = self._with_tls()
+        if self._rotation_due():
+            self._rotate()
+        rebooted = not (self._run / FOLDER_NAME).exists()
         self._write()
+        if rebooted:  # what the engine has of before looks for files that were in memory
+            containers = self._target.place.containers
+            containers.remove_all()
+            containers.remove_networks()
         self._up()
         self._share_certificates()
 
@@ -316,9 +324,7 @@ class Agent:
             self._report("using a changed password or certificate")
             self._up()
         self._quicken()
-        current, pending = self.known.index, self.vault.read(vault.INDEX, "AWSPENDING")
-        days = self.known.parameters.deployment.rotation_days
-        rotate = rotation.due(current, pending, days, datetime.now(UTC))
+        rotate = self._rotation_due()
         target = self._target
         renew = any(change.action != "keep" for change in pki.plan(target.state.pki, target.site, target.place.base))
         if not rotate and not renew:
@@ -333,6 +339,10 @@ class Agent:
             self._write()
             self._up()
             self._share_certificates()
+
+    def _rotation_due(self) -> bool:
+        current, pending = self.known.index, self.vault.read(vault.INDEX, "AWSPENDING")
+        return rotation.due(current, pending, self.known.parameters.deployment.rotation_days, datetime.now(UTC))
 
     def _rotate(self) -> None:
         known = self.known

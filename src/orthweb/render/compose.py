@@ -206,6 +206,8 @@ def _service(stack: Stack, container: Container) -> dict[str, Any]:
                 "source": _dollars(str(mount.source)),
                 "target": str(mount.target),
                 "read_only": not mount.writable,
+                # With this, Docker Compose 2 does not let the engine make a folder in the place of what is missing.
+                "bind": {"propagation": "rprivate"},
             }
             for mount in container.mounts
         ],

@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from orthweb import pki
+from orthweb.errors import OrthwebError
+from orthweb.host import lifecycle, registry, shared, vault
+from orthweb.host.account import AwsAccount
+from orthweb.host.journal import Journal
+from orthweb.host.loop import ReplacedError, WaitError
+from orthweb.host.parameters import Deployment
+from orthweb.host.settings import HostSettings
+from orthweb.host.vault import Vault, Version
+from orthweb.site import Site
+
+REGION = "eu-central-1"
+ECR = f"123456789012.dkr.ecr.{REGION}.amazonaws.com"
+
+
+@pytest.fixture
+def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[AwsAccount]:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    with mock_aws():
+        for name in ("admin", "index", "site", "tls", "certificate"):
+            boto3.client("secretsmanager", region_name=REGION).create_secret(Name=f"orthweb/pacs/{name}")
+        yield AwsAccount(HostSettings("pacs", REGION, "/orthweb/pacs"))
+
+
+def version(**values: str) -> Version:
+    return Version("1", values, datetime.now(UTC))
+
+
+def test_empty_secrets_are_filled_and_given_ones_kept(account: AwsAccount) -> None:
+    store = Vault(account)
+    store.put(vault.ADMIN, {"username": "admin", "password": "given"})
+    shared.fill(store)
+    before = {name: store.read(name) for name in (vault.ADMIN, vault.INDEX, vault.SITE)}
+    shared.fill(store)
+    assert before == {name: store.read(name) for name in (vault.ADMIN, vault.INDEX, vault.SITE)}
+    admin, index, site = before.values()
+    assert admin is not None
+    assert admin.values["password"] == "given"
+    assert index is not None
+    assert index.values["username"] == "orthanc"
+    assert len(index.values["password"]) == 32
+    assert site is not None
+    assert len(site.values["check_aet"]) == 16
+
+
+def test_another_administrators_name_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(OrthwebError, match="names root"):
+        shared.write_passwords(tmp_path, version(username="root", password="x"), version(check_aet="OW"))
+
+
+def test_hosts_show_the_same_certificates_and_keep_their_inner_ones(tmp_path: Path) -> None:
+    site, one, two = Site(), tmp_path / "one", tmp_path / "two"
+    pki.ensure(one, site, tmp_path)
+    given = shared.certificates(one)
+    assert "internal-ca.key" not in given
+    assert shared.write_certificates(two, version(**given))
+    assert not shared.write_certificates(two, version(**given))
+    pki.ensure(two, site, tmp_path)
+    assert shared.certificates(two) == given
+    assert (one / "internal-ca.key").read_bytes() != (two / "internal-ca.key").read_bytes()
+    assert all(path.stat().st_mode & 0o077 == 0 for path in two.glob("*.key"))
+
+
+def test_secret_without_the_authoritys_key_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(OrthwebError, match="lacks the site's CA"):
+        shared.write_certificates(tmp_path, version(**{"site-ca.pem": "x"}))
+
+
+class Engine:
+    """An engine that has some images, and cannot pull others."""
+
+    def __init__(self, *known: str) -> None:
+        self.known = set(known)
+        self.said: list[tuple[str, ...]] = []
+
+    def image(self, reference: str) -> object | None:
+        return object() if reference in self.known else None
+
+    def run(self, *words: str) -> str:
+        self.said.append(words)
+        if words[0] == "pull" and "lost" in words[-1]:
+            raise OrthwebError("docker pull: manifest unknown")
+        return "orthweb 0.2.0\n"
+
+
+def test_missing_images_are_pulled_with_a_token_for_their_registry(
+    account: AwsAccount, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DOCKER_CONFIG", raising=False)
+    engine: Any = Engine(f"{ECR}/pacs/edge:1")
+    registry.pull(account, engine, [f"{ECR}/pacs/edge:1", f"{ECR}/pacs/archive:1"], tmp_path / "docker", print)
+    assert engine.said == [("pull", "--quiet", f"{ECR}/pacs/archive:1")]
+    config = tmp_path / "docker" / "config.json"
+    assert set(json.loads(config.read_text())["auths"]) == {ECR}
+    assert config.stat().st_mode & 0o077 == 0
+    monkeypatch.delenv("DOCKER_CONFIG")
+
+
+def test_image_that_is_not_there_yet_is_waited_for(
+    account: AwsAccount, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_CONFIG", "")
+    engine: Any = Engine()
+    with pytest.raises(WaitError, match=r"waiting for registry.example.org/lost:1") as raised:
+        registry.pull(account, engine, ["registry.example.org/lost:1"], tmp_path / "docker", print)
+    assert raised.value.state == "pulling"
+
+
+def test_another_ops_image_takes_over_once_it_was_seen_to_run(tmp_path: Path) -> None:
+    engine: Any = Engine()
+    with pytest.raises(ReplacedError):
+        registry.take_over(engine, "ops:2", "ops:1", tmp_path / "ops-image")
+    assert (tmp_path / "ops-image").read_text() == "ops:2\n"
+    assert engine.said[0][-2:] == ("ops:2", "--version")
+
+
+@pytest.mark.parametrize(("wanted", "own"), [("ops:1", "ops:1"), ("ops:2", ""), ("", "ops:1")])
+def test_agent_goes_on_where_nothing_else_is_wanted(tmp_path: Path, wanted: str, own: str) -> None:
+    engine: Any = Engine()
+    registry.take_over(engine, wanted, own, tmp_path / "ops-image")
+    assert not (tmp_path / "ops-image").exists()
+
+
+def test_journal_sends_what_was_said_and_keeps_what_it_cannot_send(account: AwsAccount) -> None:
+    logs = boto3.client("logs", region_name=REGION)
+    journal = Journal(account, "/orthweb/pacs/host", "i-1")
+    journal.add("one")
+    journal.send()  # there is no such group yet
+    logs.create_log_group(logGroupName="/orthweb/pacs/host")
+    journal.add("two")
+    journal.send()
+    journal.send()
+    found = logs.get_log_events(logGroupName="/orthweb/pacs/host", logStreamName="i-1", startFromHead=True)
+    assert [each["message"] for each in found["events"]] == ["one", "two"]
+
+
+def test_host_of_no_group_completes_nothing(account: AwsAccount) -> None:
+    assert not lifecycle.complete(account, Deployment(), "i-1")
