@@ -11,6 +11,7 @@ from orthweb.checks import catalogue
 from orthweb.compliance import hipaa
 from orthweb.compliance.rules import ANSWERS, RULES, Rule
 from orthweb.compliance.safeguards import SAFEGUARDS, Measure, Safeguard
+from orthweb.siteaws import Aws
 
 ROOT = Path(__file__).parents[2]
 MEASURES = [measure for safeguard in SAFEGUARDS for measure in safeguard.measures]
@@ -76,3 +77,10 @@ def test_document_always_is_what_the_code_writes() -> None:
     assert (ROOT / "docs/hipaa.md").read_text() == hipaa.markdown(), (
         "run: python -m orthweb.compliance.hipaa docs/hipaa.md"
     )
+
+
+@pytest.mark.parametrize("document", ["aws.md", "hipaa.md", "aws-permissions.md"])
+def test_document_when_it_names_a_key_of_the_site_file_names_one_that_exists(document: str) -> None:
+    named = set(re.findall(r"`aws\.([a-z_]+)", (ROOT / "docs" / document).read_text()))
+    assert named
+    assert named <= set(Aws.model_fields)

@@ -101,15 +101,18 @@ def _refreshed() -> Path:
 
 
 def _stated() -> Volumes:
-    """Take the volumes from the site file, as far as it states them."""
+    """Take the volumes from the site file."""
     from orthweb.cost import Volumes
     from orthweb.sitefile import load
 
-    stated = getattr(getattr(load(console.settings.site_file), "aws", None), "volumes", None)
-    if stated is None:
-        return Volumes()
-    fields = ("studies_per_day", "study_size", "instance_size", "retention_years", "retrievals")
-    return Volumes(**{name: getattr(stated, name) for name in fields if hasattr(stated, name)})
+    stated = load(console.settings.site_file).aws.volumes
+    return Volumes(
+        studies_per_day=stated.studies_per_day,
+        study_size=int(stated.study_size),
+        instance_size=int(stated.instance_size),
+        retention_years=stated.retention_years,
+        retrievals=stated.retrievals,
+    )
 
 
 def _size(text: str | None) -> int | None:

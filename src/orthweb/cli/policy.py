@@ -40,8 +40,7 @@ def policy(
     from orthweb.sitefile import load
 
     site = load(console.settings.site_file)
-    aws = getattr(site, "aws", None)
-    place = region or getattr(aws, "region", None)
+    place = region or site.aws.region
     if place is None:
         raise UsageError("the policy is for one region", "name it with --region, or as aws.region in the site file")
     types = None
@@ -55,9 +54,9 @@ def policy(
         site.name,
         place,
         account,
-        zone=getattr(aws, "hosted_zone", None) or "*",
-        state_bucket=getattr(aws, "state_bucket", None),
-        production=bool(getattr(aws, "production", True)) if production is None else production,
+        zone=site.aws.hosted_zone or "*",
+        state_bucket=site.aws.state_bucket,
+        production=site.aws.production if production is None else production,
     )
     found = documents(scope, types)
     if output is None:

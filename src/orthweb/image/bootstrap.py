@@ -109,19 +109,34 @@ def base(
     UsageError : not root, or no debootstrap here.
     OrthwebError : debootstrap failed.
     """
-    name = f"{mirror.suite}-{host.architecture()}-{state.base_digest}"
-    reference = f"{REFERENCE}:{name}"
+    reference = f"{REFERENCE}:{_name(mirror, state)}"
     if engine.image(reference) is not None:
         return reference
-    rootfs = cache() / f"{name}.tar"
-    if not rootfs.is_file():
-        make(mirror, reach, rootfs, report)
-        for other in rootfs.parent.glob(f"{mirror.suite}-{host.architecture()}-*.tar"):
-            if other != rootfs:
-                other.unlink()
+    kept = rootfs(mirror, reach, state, report)
     report("base: handing it to the engine")
-    engine.load(rootfs, reference)
+    engine.load(kept, reference)
     return reference
+
+
+def _name(mirror: host.Mirror, state: MirrorState) -> str:
+    return f"{mirror.suite}-{host.architecture()}-{state.base_digest}"
+
+
+def rootfs(mirror: host.Mirror, reach: host.Reach, state: MirrorState, report: Callable[[str], None]) -> Path:
+    """Give the tar file of a minimal Debian that is kept for a state of the suite; make it where there is none.
+
+    Raises
+    ------
+    UsageError : not root, or no debootstrap here.
+    OrthwebError : debootstrap failed.
+    """
+    kept = cache() / f"{_name(mirror, state)}.tar"
+    if not kept.is_file():
+        make(mirror, reach, kept, report)
+        for other in kept.parent.glob(f"{mirror.suite}-{host.architecture()}-*.tar"):
+            if other != kept:
+                other.unlink()
+    return kept
 
 
 def make(mirror: host.Mirror, reach: host.Reach, rootfs: Path, report: Callable[[str], None]) -> None:

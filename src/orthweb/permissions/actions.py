@@ -12,7 +12,7 @@ LOCAL: Final = frozenset({"terraform_data"})
 """Resource types of Terraform itself, which call nobody."""
 
 DATA: Final[Mapping[str, Needs]] = {
-    "aws_ami": needs(read="ec2:DescribeImages"),
+    "aws_ami": needs(read="ec2:DescribeImages GetInstanceUefiData"),
     "aws_availability_zones": needs(read="ec2:DescribeAvailabilityZones"),
     "aws_caller_identity": needs(read="sts:GetCallerIdentity"),
     "aws_ec2_instance_type_offerings": needs(read="ec2:DescribeInstanceTypeOfferings"),

@@ -137,7 +137,7 @@ TYPES: Final[Mapping[str, Needs]] = {
         create="ec2:AllocateAddress",
         read="ec2:DescribeAddresses DescribeAddressesAttribute",
         update="ec2:DeleteTags",
-        delete="ec2:ReleaseAddress",
+        delete="ec2:DisassociateAddress ReleaseAddress",
         beside="ec2:CreateTags",
     ),
     "aws_eip_association": needs(
@@ -171,7 +171,7 @@ TYPES: Final[Mapping[str, Needs]] = {
     "aws_instance": needs(
         create="ec2:RunInstances",
         read="ec2:DescribeInstanceAttribute DescribeInstanceCreditSpecifications DescribeInstanceTypes "
-        "DescribeInstances DescribeTags DescribeVolumes DescribeVpcs GetInstanceUefiData",
+        "DescribeInstances DescribeTags DescribeVolumes DescribeVpcs",
         update="ec2:DeleteTags ModifyInstanceAttribute ModifyInstanceCreditSpecification "
         "ModifyInstanceMetadataOptions ModifyVolume DescribeVolumesModifications StartInstances "
         "StopInstances",
@@ -316,7 +316,7 @@ TYPES: Final[Mapping[str, Needs]] = {
     ),
     "aws_secretsmanager_secret_version": needs(
         create="secretsmanager:PutSecretValue",
-        read="secretsmanager:DescribeSecret GetSecretValue ListSecretVersionIds",
+        read="secretsmanager:DescribeSecret GetSecretValue",
         update="secretsmanager:UpdateSecretVersionStage",
         beside="kms:Decrypt GenerateDataKey",
     ),
