@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,12 @@ import pytest
 from live.counting import account, samples, sending
 from live.postgresql_server import PostgresqlServer, postgresql_server
 from live.sites import LiveSite, live_site
+from orthweb.capabilities.build import OrthancBuild, Plugin
+from orthweb.errors import SiteFileError
+from orthweb.sitefile.reading import parse
+from orthweb.state import StateFolder
+from orthweb.targets.host import external
+from orthweb.tomltext import toml
 
 PASSWORD = "A hospital's: own\\password"
 """With what a password file has to quote."""
@@ -153,6 +160,53 @@ def test_site_with_an_index_of_its_own_then_keeps_it(server: PostgresqlServer, t
         done = made.orthweb("up", check=False)
     assert done.returncode == 2
     assert "index.host: this site's index is its own" in done.stderr
+
+
+@dataclass(frozen=True)
+class Plugged:
+    """A place whose Orthanc has some PostgreSQL plugin; what `external.due` looks at."""
+
+    site: Any
+    state: StateFolder
+    build: OrthancBuild
+
+
+@pytest.fixture
+def old(server: PostgresqlServer, tmp_path: Path) -> Iterator[dict[str, Any]]:
+    """An index that plugin 5.0 made, in a database of its own."""
+    server.make_archive_user("Old0Index", "old", "old")
+    table = "CREATE TABLE globalproperties (property int, value text)"
+    server.as_owner(f"SET ROLE old; {table}; INSERT INTO globalproperties VALUES (1, '6'), (4, '1')", database="old")
+    yield index(server, tmp_path, "Old0Index", user="old", database="old")
+    server.as_owner("DROP DATABASE old WITH (FORCE)")
+    server.as_owner("DROP ROLE old")
+
+
+def plugged(wanted: dict[str, Any], folder: Path, version: tuple[int, ...], **more: str) -> Any:
+    lines = [f"{key} = {toml(value)}" for key, value in (wanted | more).items()]
+    site = parse("[index]\n" + "\n".join(lines) + "\n", folder / "site.toml")[0]
+    plugin = Plugin("PostgreSQLIndex", Path("/usr/lib/plugin.so"), version)
+    return Plugged(site, StateFolder(folder), OrthancBuild(Path("/usr/sbin/Orthanc"), (1, 12, 7), (plugin,)))
+
+
+def test_newer_plugin_when_nobody_has_taken_a_snapshot_then_is_refused_with_the_next_step(
+    old: dict[str, Any], tmp_path: Path
+) -> None:
+    with pytest.raises(SiteFileError) as raised:
+        external.due(plugged(old, tmp_path, (10, 3)))
+    assert 'then set index.snapshot_before = "10.3"' in str(raised.value)
+    with pytest.raises(SiteFileError):  # a word for another one is none for this
+        external.due(plugged(old, tmp_path, (10, 3), snapshot_before="7.0"))
+
+
+def test_newer_plugin_when_there_is_a_snapshot_then_changes_the_schema(old: dict[str, Any], tmp_path: Path) -> None:
+    upgrade = external.due(plugged(old, tmp_path, (10, 3), snapshot_before="10.3"))
+    assert upgrade is not None
+    assert (upgrade.revision, upgrade.plugin.version) == (1, (10, 3))
+
+
+def test_plugin_of_the_same_schema_then_needs_no_word(old: dict[str, Any], tmp_path: Path) -> None:
+    assert external.due(plugged(old, tmp_path, (5, 0))) is None
 
 
 def test_destroy_then_leaves_the_database_alone_and_says_so(server: PostgresqlServer, site: LiveSite) -> None:
