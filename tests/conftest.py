@@ -10,7 +10,11 @@ from pathlib import Path
 
 import pytest
 
-TIERS = ("unit", "render", "aws", "live")
+from live.docker_engine import docker_engine, docker_host, images
+
+__all__ = ["docker_engine", "docker_host", "images"]
+
+TIERS = ("unit", "render", "aws", "live", "host")
 """Folders under tests/, quickest first: a mistake shows before anything is started."""
 
 PATHS = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
@@ -59,10 +63,10 @@ def _tier(item: pytest.Item) -> str:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the quick tiers first, and mark what lies in tests/live as live."""
+    """Run the quick tiers first, and mark those as live that start the site's own programs."""
     items.sort(key=lambda item: TIERS.index(_tier(item)))
     for item in items:
-        if _tier(item) == "live":
+        if _tier(item) in ("live", "host"):
             item.add_marker("live")
 
 

@@ -58,6 +58,7 @@ class SiteAccess:
     tls_profile : Mozilla's profile that both ports follow: intermediate or modern.
     client : a client certificate for DICOM that the edge accepts, if the caller has one.
     move_destination : see MoveDestination; None where the archive cannot reach the caller.
+    check_aet : AE title that the site keeps for its checks, where there is no move destination that has it.
     """
 
     name: str
@@ -71,6 +72,7 @@ class SiteAccess:
     tls_profile: Literal["intermediate", "modern"] = "intermediate"
     client: CertificatePair | None = None
     move_destination: MoveDestination | None = None
+    check_aet: str | None = None
 
     @property
     def url(self) -> str:

@@ -90,16 +90,27 @@ def read(folder: Path) -> Secrets:
     ------
     OrthwebError : when one is missing or unreadable.
     """
-    values = {}
-    for field in FILES:
-        path = folder / file_name(field)
-        try:
-            values[field] = path.read_text().strip()
-        except OSError as error:
-            raise OrthwebError(
-                f"{path}: cannot be read: {error.strerror}", "run `orthweb up` as the user who owns the site"
-            ) from error
-    return Secrets(**values)
+    return Secrets(**{field: _read(folder, field) for field in FILES})
+
+
+def admin_password(folder: Path) -> str:
+    """Read the administrator's password alone.
+
+    Raises
+    ------
+    OrthwebError : when it is missing or unreadable.
+    """
+    return _read(folder, "admin_password")
+
+
+def _read(folder: Path, field: str) -> str:
+    path = folder / file_name(field)
+    try:
+        return path.read_text().strip()
+    except OSError as error:
+        raise OrthwebError(
+            f"{path}: cannot be read: {error.strerror}", "run `orthweb up` as the user who owns the site"
+        ) from error
 
 
 def htpasswd(user: str, password: str) -> str:

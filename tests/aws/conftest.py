@@ -89,6 +89,14 @@ def stranger(_lives: dict[str, Lifecycle], terraform_program: Path) -> Lifecycle
     return _lives["stranger"]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put what waits for a life behind what does not: its waits pass meanwhile."""
+    here = [place for place, item in enumerate(items) if item.path.is_relative_to(Path(__file__).parent)]
+    ordered = sorted((items[place] for place in here), key=lambda item: bool(_named(item)))
+    for place, item in zip(here, ordered, strict=True):
+        items[place] = item
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print what was measured: resources and seconds."""
     if _lived:

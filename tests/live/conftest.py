@@ -7,12 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from live.docker_engine import docker_engine, docker_host, images
 from live.s3_server import S3Server, s3_server
 from live.sites import LiveSite, live_site
-
-__all__ = ["docker_engine", "docker_host", "images"]
-
 
 BUILD_SECONDS = 1200
 """How long the first test that needs the container images may take: they are built for it."""

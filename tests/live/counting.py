@@ -132,6 +132,11 @@ class Sending:
         with self._news:
             assert self._news.wait_for(lambda: len(self.acknowledged) >= count, seconds), f"stuck: {self}"
 
+    def stop(self) -> None:
+        """Leave out what was not sent yet."""
+        with self._news:
+            self._waiting.clear()
+
     def finish(self) -> None:
         """Wait until nothing is left to send, or patience is at its end."""
         for thread in self._threads:

@@ -116,6 +116,11 @@ class PostgresqlServer:
         """Make the user that RDS gives: it makes users and databases, and is no superuser."""
         self.as_owner(f"CREATE ROLE {MASTER} LOGIN CREATEDB CREATEROLE PASSWORD '{self.master_password}'")
 
+    def set_master_password(self, password: str) -> None:
+        """Give the master another password, as RDS does that keeps it in a secret."""
+        self.master_password = password
+        self.as_owner(f"ALTER ROLE {MASTER} PASSWORD '{password}'")
+
     def make_archive_user(self, password: str, user: str = "orthanc", database: str = "orthanc") -> None:
         """Make what a person makes for an archive: a user, and a database of its own."""
         self.as_owner(f"CREATE ROLE {user} LOGIN PASSWORD '{password}'")

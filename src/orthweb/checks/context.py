@@ -122,7 +122,7 @@ class Context:
         destination = self.access.move_destination
         return Peer.of_site(
             self.access,
-            calling_aet=destination.aet if destination else CALLING_AET,
+            calling_aet=destination.aet if destination else (self.access.check_aet or CALLING_AET),
             timeouts=Timeouts(connect=PATIENCE / 2, association=PATIENCE, response=PATIENCE),
         )
 

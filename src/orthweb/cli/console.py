@@ -28,7 +28,16 @@ class Settings:
 
 settings = Settings()
 
-SIGNS = {"create": "+", "change": "~", "start": ">", "restart": ">", "renew": "~", "warn": "!"}
+SIGNS = {
+    "create": "+",
+    "change": "~",
+    "replace": "±",
+    "delete": "-",
+    "start": ">",
+    "restart": ">",
+    "renew": "~",
+    "warn": "!",
+}
 
 
 def out(line: str = "") -> None:
@@ -71,20 +80,26 @@ def steps() -> Iterator[Callable[[str], None]]:
         yield note
         return
     from rich.console import Console
+    from rich.markup import escape
     from rich.status import Status
+
+    from orthweb.targets.base import Done
 
     console = Console(stderr=True)
     with Status("", console=console) as status:
 
         def report(line: str) -> None:
-            status.update(line)
+            if isinstance(line, Done):
+                console.print(line, markup=False, highlight=False)
+            else:
+                status.update(escape(line))
 
         yield report
 
 
 def changes(items: Sequence[PlanItem], nothing: str) -> None:
     """Print a plan, or what was done: one line an item."""
-    if not items:
+    if all(item.action == "warn" for item in items):
         out(nothing)
     width = max((len(f"{item.action} {item.what}") for item in items), default=0)
     for item in items:

@@ -21,16 +21,19 @@ def credentials(
     """Show the administrator's name and password, on a terminal only."""
     from orthweb import secrets
     from orthweb.targets import open_site
+    from orthweb.targets.base import Remote
 
-    folder = open_site(console.settings.site_file).state
+    target = open_site(console.settings.site_file)
     if not json and not console.is_terminal():
         raise UsageError(
             "the password is shown on a terminal only, so that it does not end up in a log",
             "add --json if a program is to read it",
         )
-    kept = secrets.read(folder.secrets)
+    if isinstance(target, Remote):
+        target.fetch()
+    password = secrets.admin_password(target.state.secrets)
     if json:
-        console.facts({"user": secrets.ADMIN_USER, "password": kept.admin_password})
+        console.facts({"user": secrets.ADMIN_USER, "password": password})
     else:
         console.out(f"user      {secrets.ADMIN_USER}")
-        console.out(f"password  {kept.admin_password}")
+        console.out(f"password  {password}")

@@ -17,14 +17,21 @@ def register(app: typer.Typer) -> None:
 
 def destroy(
     data: Annotated[bool, typer.Option("--data", help="Delete images, index, secrets and certificates too.")] = False,
+    even_production: Annotated[
+        bool, typer.Option("--even-production", help="On AWS: lift the protection of a site in production first.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Stop the site and remove it. Images, index, secrets and certificates stay unless --data is given."""
     from orthweb.targets import open_site
+    from orthweb.targets.base import Guarded
 
     target = open_site(console.settings.site_file)
+    if even_production and isinstance(target, Guarded):
+        target.unguard()
+    losses = target.losses(data=data)
     console.note("This deletes:")
-    for line in target.losses(data=data):
+    for line in losses:
         console.note(f"  {line}")
     if not yes:
         if not console.is_interactive():

@@ -19,6 +19,7 @@ def plan(json: Annotated[bool, typer.Option("--json", help="Print the plan as JS
     import dataclasses
 
     from orthweb.targets import open_wanted
+    from orthweb.targets.base import Summarised
 
     target, choice = open_wanted(console.settings.site_file)
     console.chosen(target.site, choice)
@@ -27,3 +28,6 @@ def plan(json: Annotated[bool, typer.Option("--json", help="Print the plan as JS
         console.facts([dataclasses.asdict(item) for item in items])
         return
     console.changes(items, nothing="Nothing to change: the site is as its file says.")
+    if isinstance(target, Summarised):
+        for line in target.summary():
+            console.out(line)

@@ -37,15 +37,18 @@ def status(json: Annotated[bool, typer.Option("--json", help="Print the status a
                 console.duration(service.uptime),
                 console.size(service.memory),
                 service.version,
+                service.note,
             )
             for service in found.services
         ]
-        console.table(("service", "state", "user", "pid", "up for", "memory", "version"), rows)
+        console.table(("service", "state", "user", "pid", "up for", "memory", "version", "note"), rows)
         console.out()
         if found.answers:
             console.where(found)
         else:
             console.out(f"The site is {found.state}: {found.problem}")
+        for line in found.notes:
+            console.out(line)
         if migration is not None:
             console.out(f"Note: {migration}")
     if not found.answers:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,7 +24,10 @@ FILES = (
     "requirements-build.lock",
     "requirements-dev.lock",
 )
-FOLDERS = ("image", "plugin", "src")
+FOLDERS = ("image", "plugin", "src", "terraform")
+CONFIGURATION = re.compile(r"README\.md|[a-z]+\.tf|modules/.+\.(tf|tftpl)")
+"""What of ``terraform/`` is source: a person may have run Terraform in it, and left a state and providers."""
+
 PROGRAMS = ("image/steps/", "image/archive/health")
 """What is executable."""
 
@@ -47,7 +51,7 @@ def sources() -> dict[str, Path]:
         places = {name: CHECKOUT / name for name in (*FILES, *FOLDERS)}
     elif (INSTALLED / "image" / "Dockerfile").is_file():
         places = {name: INSTALLED / name for name in (*FILES, "image")}
-        places |= {"plugin": PACKAGE / "plugin", "src/orthweb": PACKAGE}
+        places |= {"plugin": PACKAGE / "plugin", "terraform": PACKAGE / "terraform", "src/orthweb": PACKAGE}
     else:
         raise UsageError(f"{INSTALLED / 'image'}: is missing", "install orthweb again")
     found: dict[str, Path] = {}
@@ -55,11 +59,33 @@ def sources() -> dict[str, Path]:
         if place.is_file():
             found[name] = place
             continue
-        inner = (INSTALLED, PACKAGE / "plugin") if place == PACKAGE else ()
+        if name == "terraform":
+            found |= {f"{name}/{inside}": path for inside, path in configuration(place).items()}
+            continue
+        inner = (INSTALLED, PACKAGE / "plugin", PACKAGE / "terraform") if place == PACKAGE else ()
         for path in place.rglob("*"):
             if path.is_file() and "__pycache__" not in path.parts and not any(each in path.parents for each in inner):
                 found[f"{name}/{path.relative_to(place)}"] = path
     return dict(sorted(found.items()))
+
+
+def configuration(folder: Path) -> dict[str, Path]:
+    """Give the files of Terraform's configuration in a folder, by their names in it."""
+    named = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
+    return {name: path for name, path in named.items() if CONFIGURATION.fullmatch(name) and "/." not in f"/{name}"}
+
+
+def terraform_folder() -> Path:
+    """Find the folder of Terraform's configuration: in an installed package, or beside the sources.
+
+    Raises
+    ------
+    UsageError : it is not there.
+    """
+    for folder in (PACKAGE / "terraform", CHECKOUT / "terraform"):
+        if (folder / "main.tf").is_file():
+            return folder
+    raise UsageError(f"{PACKAGE / 'terraform'}: is missing", "install orthweb again")
 
 
 def digest(role: str, tree: Mapping[str, Path] | None = None) -> str:

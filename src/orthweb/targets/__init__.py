@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from orthweb.site import Site
     from orthweb.state import StateFolder
 
-Name = Literal["local", "docker"]
+Name = Literal["local", "docker", "aws"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,8 @@ def _remembered(site_file: Path) -> Name | None:
         known = ""
     if known == "docker":
         return "docker"
+    if known == "aws" or (not known and (state.root / "aws" / "site.json").exists()):
+        return "aws"
     return "local" if known else _left_behind(state)
 
 
@@ -68,6 +70,10 @@ def _open(name: Name, site: Site, site_file: Path) -> Target:
         from orthweb.targets.docker import DockerTarget
 
         return DockerTarget(site, base, site_file.name)
+    if name == "aws":
+        from orthweb.targets.aws import AwsTarget
+
+        return AwsTarget(site, base, site_file.name)
     from orthweb.targets.local import LocalTarget
 
     return LocalTarget(site, base, site_file.name)
@@ -97,4 +103,9 @@ def open_wanted(site_file: Path) -> tuple[Target, Choice]:
 
     site = load(site_file)
     choice = choose(site, site_file)
+    if choice.name != "aws" and _remembered(site_file) == "aws":
+        raise UsageError(
+            f"target: {choice.name}: this site runs on AWS, with its images",
+            'write target = "aws"; to remove it from there: orthweb destroy --data',
+        )
     return _open(choice.name, site, site_file), choice

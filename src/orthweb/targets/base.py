@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from orthweb.access import SiteAccess
 from orthweb.logs import Logs
@@ -19,6 +19,12 @@ Report = Callable[[str], None]
 """Told what is being done or waited for, one short line at a time."""
 
 
+class Done(str):
+    """A line of a report that tells what is finished: it stays, where others are replaced by the next."""
+
+    __slots__ = ()
+
+
 def quiet(_line: str) -> None:
     """Report nothing."""
 
@@ -29,12 +35,12 @@ class PlanItem:
 
     Parameters
     ----------
-    action : create, change, start, restart, renew, or warn (nothing is done; a person should know).
+    action : create, change, replace, delete, start, restart, renew, or warn (nothing is done; a person should know).
     what : the folder, file, certificate or service.
     why : the reason, for a person; never a secret.
     """
 
-    action: Literal["create", "change", "start", "restart", "renew", "warn"]
+    action: Literal["create", "change", "replace", "delete", "start", "restart", "renew", "warn"]
     what: str
     why: str
 
@@ -48,6 +54,7 @@ class ServiceStatus:
     state : running, starting, stopped or failed.
     uptime : seconds, None unless it runs.
     memory : resident memory of all its processes in bytes, None unless it runs.
+    note : what else there is to say of it.
     """
 
     name: str
@@ -57,6 +64,7 @@ class ServiceStatus:
     uptime: float | None
     memory: int | None
     version: str
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -67,6 +75,7 @@ class SiteStatus:
     ----------
     answers : whether a C-ECHO and the archive's statistics went through the edge just now.
     problem : why it does not answer, when it does not.
+    notes : what a person should know besides.
     """
 
     name: str
@@ -79,6 +88,7 @@ class SiteStatus:
     aet: str
     services: Sequence[ServiceStatus]
     facts: Mapping[str, object] = field(default_factory=dict)
+    notes: Sequence[str] = ()
 
 
 class Target(Protocol):
@@ -119,3 +129,27 @@ class Target(Protocol):
 
     def logs(self) -> Logs:
         """Give the services' logs."""
+
+
+@runtime_checkable
+class Summarised(Protocol):
+    """A target whose plan has more to say than its items."""
+
+    def summary(self) -> Sequence[str]:
+        """Sum the last plan up: how much of what, and what it costs."""
+
+
+@runtime_checkable
+class Guarded(Protocol):
+    """A target where a site in production is protected against its removal."""
+
+    def unguard(self) -> None:
+        """Let `destroy` lift the protection first."""
+
+
+@runtime_checkable
+class Remote(Protocol):
+    """A target whose passwords and certificates are kept elsewhere."""
+
+    def fetch(self) -> None:
+        """Bring them here, as they are now."""

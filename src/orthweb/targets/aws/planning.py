@@ -1,0 +1,313 @@
+"""What `up` would change on AWS: preflight, variables, Terraform's plan, and what of it is refused."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from orthweb.aws.errors import told
+from orthweb.aws.session import Session
+from orthweb.cost import Volumes, estimate
+from orthweb.cost.plan import parse
+from orthweb.cost.prices import known
+from orthweb.errors import OrthwebError, SiteFileError, UsageError
+from orthweb.files import write_whole
+from orthweb.pki import own
+from orthweb.pki.issue import certificate_pem, key_pem
+from orthweb.render import terraform as render
+from orthweb.site import Site
+from orthweb.targets.aws import changes, images, work
+from orthweb.targets.aws.changes import Change
+from orthweb.targets.aws.place import Memory, Place
+from orthweb.targets.aws.progress import Progress
+from orthweb.targets.aws.terraform import Terraform, find
+from orthweb.targets.base import PlanItem, Report, quiet
+from orthweb.targets.host import folder
+from orthweb.targets.host.rendering import modality_authorities
+
+if TYPE_CHECKING:
+    from ipaddress import IPv4Network
+
+EVERYONE: Final = "0.0.0.0/0"
+
+
+@dataclass(frozen=True)
+class Ready:
+    """What is needed to plan and to apply.
+
+    Parameters
+    ----------
+    memory : as it is to be once this was applied.
+    given : secret variables for Terraform; ``repr`` does not show them.
+    image_tag : of the images in the site's own repositories.
+    """
+
+    session: Session
+    terraform: Terraform
+    memory: Memory
+    image_tag: str
+    given: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A plan that may be applied."""
+
+    changes: Sequence[Change]
+    cost: str
+
+    @property
+    def summary(self) -> list[str]:
+        """Sum it up for a person."""
+        return [f"Plan: {changes.tally(self.changes)}.", *([f"Cost: {self.cost}."] if self.cost else [])]
+
+
+def check_target(place: Place) -> None:
+    """Refuse a site that is on this machine, or whose file does not say that it is on AWS.
+
+    Raises
+    ------
+    UsageError : says which.
+    """
+    folder.inspect(place.state.root)
+    facts = folder.read_facts(place.state)
+    if facts.target != "aws" and facts.site:
+        raise UsageError(
+            f"target: aws: this site runs on this machine ({facts.target or 'local'}) and its images are here",
+            "make a site on AWS from another folder, and send the images there (orthweb dicom send)",
+        )
+    if place.site.target != "aws":
+        raise UsageError(
+            "target: this site runs on AWS, and its file does not say so any more",
+            'write target = "aws"; to remove it from there: orthweb destroy --data',
+        )
+
+
+def check_same(site: Site, memory: Memory, region: str, account: str) -> None:
+    """Refuse what would make another site of one that is there.
+
+    Raises
+    ------
+    UsageError : names the keys; nothing was changed.
+    """
+    if not memory.known:
+        return
+    differing = [
+        (key, old, new)
+        for key, old, new in (
+            ("name", memory.name, site.name),
+            ("aws.region", memory.region, region),
+            ("aws.network", memory.network, str(site.aws.network)),
+        )
+        if old != new
+    ]
+    if memory.account != account:
+        raise UsageError(
+            f"these are credentials for account {account}, and the site is in {memory.account}",
+            "choose the other profile (AWS_PROFILE)",
+        )
+    if differing:
+        raise UsageError(
+            "\n".join(
+                f"{key}: {new}: the site on AWS has {old}: its database, bucket and keys would be replaced, and all "
+                "images lost"
+                for key, old, new in differing
+            ),
+            "put it back; for another site use another folder, to remove this one `orthweb destroy --data` first",
+        )
+    if memory.store != site.store.kind:
+        raise UsageError(
+            f"store.kind: {site.store.kind}: the images of this site are in {memory.store}, and would not be found",
+            f'put store.kind = "{memory.store}" back; to move them make another site and send them there',
+        )
+
+
+def prepare(place: Place, report: Report = quiet) -> Ready:
+    """Do what comes before a plan, and write the folder that Terraform works in; to be called with the lock held.
+
+    Raises
+    ------
+    UsageError, SiteFileError : the call, the site file or this machine is not right for it; nothing was changed.
+    AwsError : AWS does not take the credentials or the region.
+    """
+    check_target(place)
+    site, program = place.site, find()
+    report("AWS: whose account")
+    session = Session(site.aws.region)
+    identity = session.identity()
+    check_region(session)
+    memory = place.memory()
+    check_same(site, memory, session.region, identity.account)
+    given, digest = own_certificate(place)
+    version = memory.secrets_version
+    if memory.given and digest and memory.given != digest:
+        version += 1
+    tag = images.tag(site)
+    variables = render.variables(
+        site,
+        region=session.region,
+        image_tag=tag,
+        public_key=_public_key(place),
+        authorities=modality_authorities(site),
+        given=("certificate",) if given else (),
+        secrets_version=version,
+    )
+    _check_size(variables)
+    place.make()
+    work.write(place.work, variables, _backend(session, site))
+    terraform = Terraform(program, place.work, place.log, report)
+    terraform.init()
+    future = replace(
+        memory,
+        name=site.name,
+        region=session.region,
+        account=identity.account,
+        network=str(site.aws.network),
+        store=site.store.kind,
+        given=digest,
+        secrets_version=version,
+    )
+    return Ready(session, terraform, future, tag, given)
+
+
+def check_region(session: Session) -> None:
+    """Refuse a region that there is not, or that the account may not use.
+
+    Raises
+    ------
+    AwsError : AWS's answer.
+    """
+    with told(f"aws.region: {session.region}"):
+        session.client("ec2").describe_availability_zones()
+
+
+def own_certificate(place: Place) -> tuple[dict[str, str], str]:
+    """Read and judge the person's own certificate; give the variables for it and a digest of it.
+
+    Raises
+    ------
+    SiteFileError : it is not right.
+    """
+    if place.site.tls.certificate is None:
+        return {}, ""
+    found = own.load(place.site, place.base, datetime.now(UTC))
+    chain = certificate_pem(found.identity.chain)
+    key = key_pem(found.identity.key)
+    return {"tls_certificate": chain.decode(), "tls_key": key.decode()}, hashlib.sha256(chain).hexdigest()
+
+
+def _public_key(place: Place) -> str | None:
+    path = place.site.aws.ssh_public_key
+    if path is None:
+        return None
+    text = path.read_text(errors="replace").strip()
+    if not text.startswith(("ssh-ed25519 ", "ssh-rsa ")) or "\n" in text:
+        raise SiteFileError([f"aws.ssh_public_key: {path}: should be one line that begins with ssh-ed25519 or ssh-rsa"])
+    return text
+
+
+def _check_size(variables: Mapping[str, Any]) -> None:
+    for name, text in {"the site file": variables["site_file"], **variables["site_files"]}.items():
+        if len(text.encode()) > render.LARGEST:
+            raise SiteFileError(
+                [f"{name}: has {len(text.encode())} bytes; hosts on AWS take {render.LARGEST} (a parameter's limit)"]
+            )
+
+
+def _backend(session: Session, site: Site) -> dict[str, Any]:
+    bucket = site.aws.state_bucket
+    where = None
+    if bucket is not None:
+        with told(f"aws.state_bucket: {bucket}"):
+            found = session.client("s3").head_bucket(Bucket=bucket)
+        where = found.get("BucketRegion")
+    return work.backend(site.name, session.region, bucket, where)
+
+
+def plan(place: Place, ready: Ready, report: Report = quiet) -> Planned:
+    """Plan; keep the plan for an apply, and its JSON for what it costs.
+
+    Raises
+    ------
+    UsageError : it would replace or remove what holds data.
+    TerraformError : what is wrong.
+    """
+    report("Terraform: planning")
+    progress = Progress(report)
+    document = ready.terraform.plan(progress.message, ready.given)
+    found = changes.changes(document)
+    kept = changes.interrupted(found)
+    if kept:
+        # A call was interrupted while AWS made these: they are whole, or AWS says at the next change that they are not.
+        for address in kept:
+            ready.terraform.untaint(address)
+        document = ready.terraform.plan(progress.message, ready.given)
+        found = changes.changes(document)
+    write_whole(place.plan_json, _json(document))
+    changes.refuse(found)
+    return Planned(found, cost_of(place, document))
+
+
+def _json(document: Mapping[str, Any]) -> bytes:
+    import json
+
+    return json.dumps(document).encode()
+
+
+def cost_of(place: Place, document: Mapping[str, Any]) -> str:
+    """Say what a site costs a month; empty when that cannot be told."""
+    stated = place.site.aws.volumes
+    volumes = Volumes(
+        studies_per_day=stated.studies_per_day,
+        study_size=int(stated.study_size),
+        instance_size=int(stated.instance_size),
+        retention_years=stated.retention_years,
+        retrievals=stated.retrievals,
+    )
+    try:
+        return estimate(parse(document), volumes, known(place.prices)).headline
+    except OrthwebError:
+        return ""
+
+
+def warnings(site: Site) -> Iterator[PlanItem]:
+    """Say what is allowed and should be known."""
+    yield from _open_to_all("aws.https_from", site.aws.https_from, "HTTPS: every password can be tried from anywhere")
+    if site.tls.client_certificates != "required":
+        hint = 'DICOM TLS: name your networks, or set tls.client_certificates = "required"'
+        yield from _open_to_all("aws.dicom_from", site.aws.dicom_from, hint)
+    if not site.aws.production:
+        yield PlanItem("warn", "aws.production", "false: database, bucket and keys are not protected against removal")
+    if site.aws.topology == "single":
+        yield PlanItem(
+            "warn", "aws.topology", "single: an outage of the host or its zone stops the site (ha: it does not)"
+        )
+    else:
+        yield PlanItem(
+            "warn",
+            "aws.topology",
+            "ha: a host in another zone than the database takes images in more slowly (docs/aws.md)",
+        )
+    if site.archive.image == "debian" and site.aws.images.archive is None:
+        yield PlanItem(
+            "warn",
+            "archive.image",
+            "debian: its PostgreSQL plugin asks a managed database twice as often as a newer one; "
+            '"upstream" takes images in 1.5 to 2.5 times as fast there',
+        )
+    for name in render.unreachable_modalities(site):
+        yield PlanItem(
+            "warn", f"modalities.{name}", "the archive may not send to it: name its network in aws.modality_networks"
+        )
+    if site.aws.state_bucket is None:
+        yield PlanItem(
+            "warn", "aws.state_bucket", "Terraform's state is on this machine alone: keep .orthweb, or name a bucket"
+        )
+
+
+def _open_to_all(key: str, ranges: Sequence[IPv4Network], words: str) -> Iterator[PlanItem]:
+    if EVERYONE in map(str, ranges):
+        yield PlanItem("warn", key, f"the whole internet may reach {words}")

@@ -1,0 +1,291 @@
+"""Terraform (or OpenTofu) as a program: found, told what to do, and followed while it does it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from orthweb.errors import OrthwebError, UsageError
+from orthweb.files import write_whole
+from orthweb.targets.aws import work
+from orthweb.targets.aws.diagnostics import Diagnostic, problem
+from orthweb.targets.base import Report, quiet
+
+LEAST: Final = (1, 11)
+"""The first with write-only arguments."""
+
+PLAN: Final = "orthweb.tfplan"
+INSTALL: Final = "install it: https://developer.hashicorp.com/terraform/install (or OpenTofu 1.11)"
+
+Listener = Callable[[Mapping[str, Any]], None]
+
+_NOT_OURS: Final = re.compile(r"TF_(CLI_ARGS.*|DATA_DIR|WORKSPACE|VAR_.*|LOG.*)")
+"""Variables of the person's own work with Terraform, which would change what is done here."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """A Terraform that is new enough.
+
+    Parameters
+    ----------
+    name : for people.
+    """
+
+    path: Path
+    name: str
+    version: str
+
+    def __str__(self) -> str:
+        """Name it with its version."""
+        return f"{self.name} {self.version}"
+
+
+def find() -> Program:
+    """Find Terraform, or else OpenTofu.
+
+    Raises
+    ------
+    UsageError : there is none that is new enough.
+    """
+    old = ""
+    for command, name in (("terraform", "Terraform"), ("tofu", "OpenTofu")):
+        path = shutil.which(command)
+        if path is None:
+            continue
+        version = _version(path)
+        numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
+        if numbers >= LEAST:
+            return Program(Path(path), name, version)
+        old = f"{name} {version or 'of unknown version'} is too old: only from 1.11 on secrets stay out of the state"
+    raise UsageError(old or "neither terraform nor tofu is on this machine", INSTALL)
+
+
+def _version(path: str) -> str:
+    try:
+        done = subprocess.run([path, "version", "-json"], capture_output=True, text=True, timeout=60, check=False)
+        return str(json.loads(done.stdout)["terraform_version"])
+    except (OSError, ValueError, KeyError, subprocess.TimeoutExpired):
+        return ""
+
+
+class Terraform:
+    """A configuration's folder, and the program that works in it.
+
+    Parameters
+    ----------
+    folder : see `work`.
+    log : gets everything that the last command wrote.
+    """
+
+    def __init__(self, program: Program, folder: Path, log: Path, report: Report = quiet) -> None:
+        self._program = program
+        self._folder = folder
+        self._log = log
+        self._report = report
+
+    def init(self) -> None:
+        """Install modules and providers, and move a state that is to be kept elsewhere, unless it is done.
+
+        Raises
+        ------
+        TerraformError : a provider, or the state's bucket, cannot be reached.
+        """
+        if work.initialised(self._folder, str(self._program)):
+            return
+        self._report(f"{self._program}: getting ready")
+        options = ["-migrate-state", "-force-copy"] if work.moves_state(self._folder) else []
+        words = ["init", "-input=false", "-no-color", *options]
+        done = subprocess.run(
+            [str(self._program.path), *words],
+            cwd=self._folder,
+            env=_environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        write_whole(self._log, (done.stdout + done.stderr).encode())
+        if done.returncode != 0:
+            raise problem(f"{self._program.name} init", _plain_errors(done.stderr), done.stderr)
+        work.note_initialised(self._folder, str(self._program))
+
+    def plan(
+        self, listener: Listener, given: Mapping[str, str] | None = None, options: Sequence[str] = ()
+    ) -> dict[str, Any]:
+        """Plan, keep the plan for `apply`, and give it as JSON.
+
+        Parameters
+        ----------
+        given : secret variables; they are in no file, argument or environment variable.
+
+        Raises
+        ------
+        TerraformError : what is wrong.
+        """
+        self._run(["plan", "-input=false", "-json", f"-out={PLAN}", *options], listener, given)
+        return self.shown(PLAN)
+
+    def apply(self, listener: Listener, given: Mapping[str, str] | None = None) -> None:
+        """Carry out what was planned.
+
+        Raises
+        ------
+        TerraformError : what is wrong; what was made until then is in the state.
+        """
+        try:
+            self._run(["apply", "-input=false", "-json", PLAN], listener, given)
+        finally:
+            (self._folder / PLAN).unlink(missing_ok=True)
+
+    def untaint(self, address: str) -> None:
+        """Take the mark from a resource whose making was interrupted."""
+        self._quietly("untaint", "-no-color", address)
+
+    def outputs(self) -> dict[str, Any]:
+        """Give the outputs of the last apply."""
+        found = json.loads(self._quietly("output", "-json", "-no-color") or "{}")
+        return {name: value["value"] for name, value in found.items()}
+
+    def resources(self) -> list[str]:
+        """List the addresses of what is in the state."""
+        try:
+            said = self._quietly("state", "list")
+        except OrthwebError as error:
+            if "No state file was found" in str(error):
+                return []
+            raise
+        return [line for line in said.splitlines() if line and ".data." not in f".{line}"]
+
+    def shown(self, plan: str = "") -> dict[str, Any]:
+        """Give a plan, or without a name the state, as JSON."""
+        found: dict[str, Any] = json.loads(self._quietly("show", "-json", "-no-color", *([plan] if plan else [])))
+        return found
+
+    def _quietly(self, *words: str) -> str:
+        done = subprocess.run(
+            [str(self._program.path), *words],
+            cwd=self._folder,
+            env=_environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise problem(f"{self._program.name} {words[0]}", _plain_errors(done.stderr), done.stderr)
+        return done.stdout
+
+    def _run(self, words: Sequence[str], listener: Listener, given: Mapping[str, str] | None) -> None:
+        with _handed(given or {}) as (options, descriptors), os.fdopen(_private(self._log), "w") as log:
+            # Options stand before a plan's name.
+            command = [str(self._program.path), words[0], *options, *words[1:]]
+            with subprocess.Popen(
+                command,
+                cwd=self._folder,
+                env=_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                pass_fds=descriptors,
+                # Ctrl-C is for us alone: Terraform is asked to end in order.
+                start_new_session=True,
+            ) as process:
+                found = self._follow(process, listener, log.write)
+        if process.returncode != 0:
+            raise problem(f"{self._program.name} {words[0]}", found, self._log.read_text(errors="replace"))
+
+    def _follow(
+        self, process: subprocess.Popen[str], listener: Listener, log: Callable[[str], object]
+    ) -> list[Diagnostic]:
+        assert process.stdout is not None
+        found: list[Diagnostic] = []
+        interrupted = False
+        while True:
+            try:
+                line = process.stdout.readline()
+                if not line:
+                    process.wait()
+                    break
+                log(line)
+                message = _message(line)
+                if message.get("type") == "diagnostic":
+                    found.append(Diagnostic.of(message))
+                elif message:
+                    listener(message)
+            except KeyboardInterrupt:
+                self._report("stopping: AWS finishes what it is at")
+                with contextlib.suppress(ProcessLookupError):
+                    process.send_signal(signal.SIGINT)
+                interrupted = True
+            except BaseException:
+                process.send_signal(signal.SIGINT)
+                raise
+        if interrupted:
+            raise KeyboardInterrupt
+        return found
+
+
+def _private(path: Path) -> int:
+    """Open a file of the person's own, emptied."""
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+
+
+def _environment() -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not _NOT_OURS.fullmatch(name)}
+    return {**kept, "TF_IN_AUTOMATION": "1", "TF_INPUT": "0", "CHECKPOINT_DISABLE": "1"}
+
+
+def _message(line: str) -> dict[str, Any]:
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _plain_errors(text: str) -> list[Diagnostic]:
+    """Read the complaints of a command that has no JSON: boxes that begin with ``Error:``."""
+    lines = [line.strip("╷│╵ ").rstrip() for line in text.splitlines()]
+    found: list[Diagnostic] = []
+    summary, detail = "", list[str]()
+    for line in [*lines, "Error: "]:
+        if line.startswith(("Error: ", "Warning: ")):
+            if summary:
+                found.append(Diagnostic("error", summary, " ".join(filter(None, detail))))
+            summary, detail = (line.removeprefix("Error: "), []) if line.startswith("Error: ") else ("", [])
+        elif summary:
+            detail.append(line)
+    return found
+
+
+@contextlib.contextmanager
+def _handed(given: Mapping[str, str]) -> Iterator[tuple[list[str], tuple[int, ...]]]:
+    """Give Terraform secret variables in a file that has no name and lies on no disk."""
+    if not given:
+        yield [], ()
+        return
+    descriptor = os.memfd_create("orthweb")
+    try:
+        text = "".join(f"{name} = {_hcl(value)}\n" for name, value in given.items())
+        os.write(descriptor, text.encode())
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        yield [f"-var-file=/dev/fd/{descriptor}"], (descriptor,)
+    finally:
+        os.close(descriptor)
+
+
+def _hcl(text: str) -> str:
+    """Write a text as HCL does: JSON's escapes, and no templates."""
+    return json.dumps(text).replace("${", "$${").replace("%{", "%%{")

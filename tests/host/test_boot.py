@@ -1,0 +1,260 @@
+"""A host from its user data to a validated site, and what happens to it in its life."""
+
+from __future__ import annotations
+
+import base64
+import json
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+
+from host.conftest import measured
+from host.machine import Machine
+from host.visitors import validate
+from host.world import World
+from live.counting import TIMEOUTS, account, client, eventually, samples, sending
+from orthweb.access import SiteAccess
+from orthweb.dicom.peer import Peer
+from orthweb.pki.issue import SERVER, Leaf, certificate_pem, key_pem, new_authority, new_leaf
+
+APPLIED = 150
+"""Seconds in which a host has seen and applied a change: it looks every 20."""
+
+
+def containers(host: Machine) -> dict[str, str]:
+    """Give the ids of the site's running containers by the role of their image."""
+    words = ["docker", "ps", "--no-trunc", "--format", "{{.Image}} {{.Names}} {{.ID}}"]
+    lines = [line.split() for line in host.run(*words).splitlines()]
+    return {name: identity for _, name, identity in lines if name != "orthweb-host"}
+
+
+def edge(host: Machine) -> str:
+    """Name the edge's container."""
+    [name] = [name for name in containers(host) if "edge" in name]
+    return name
+
+
+def wait_applied(world: World, host: Machine, before: str) -> None:
+    """Wait until a host has applied something else than before."""
+
+    def applied() -> bool:
+        said = world.status(host)
+        assert said["state"] != "failed", said
+        return bool(said["state"] == "ready" and said["applied"] != before)
+
+    host.wait(applied, "applies the change", APPLIED)
+
+
+def test_site_on_a_freshly_booted_host_passes_validation_from_outside(
+    host: Machine, site: SiteAccess, outside: str, record_property: Callable[[str, object], None]
+) -> None:
+    started = time.monotonic()
+    found = validate(site, outside)
+    measured["validation from outside"] = time.monotonic() - started
+    record_property("validation", json.dumps(found))
+    assert {name: said for name, said in found.items() if said[0] == "fail"} == {}
+    passed = [name for name, (status, _) in found.items() if status == "pass"]
+    assert len(passed) >= 20, found
+
+
+def test_user_data_was_run_to_its_end_without_errors(host: Machine) -> None:
+    said = json.loads(host.run("cloud-init", "status", "--wait", "--format", "json"))
+    assert (said["status"], said["errors"], said["recoverable_errors"]) == ("done", [], {}), said
+    assert said["datasource"] == "ec2"
+    assert host.run("systemctl", "is-system-running", "--wait", check=False).strip() == "running", host.run(
+        "systemctl", "--failed", "--no-legend", check=False
+    )
+
+
+def test_metadata_service_gives_nothing_without_a_token(host: Machine) -> None:
+    address = "http://169.254.169.254/latest/meta-data/iam/security-credentials/"
+    code = host.run("curl", "--silent", "--output", "/dev/null", "--write-out", "%{http_code}", address)
+    assert code == "401"
+
+
+def test_archive_keeps_images_with_the_credentials_of_the_role(
+    the_world: World, site: SiteAccess, host: Machine, tmp_path: Path
+) -> None:
+    sent = samples(tmp_path, 5, seed="role")
+    with sending(Peer.of_site(site, timeouts=TIMEOUTS), sent) as books:
+        pass
+    found = account(client(site), sent, books.acknowledged)
+    assert (found.acknowledged, found.kept) == (5, True), found
+    assert len(the_world.s3.images()) >= 5
+    tokens = {seen.headers.get("x-amz-security-token") for seen in the_world.s3.seen("PUT")}
+    assert tokens == {the_world.credentials()["Token"]}
+
+
+def canaries(world: World) -> dict[str, str]:
+    """Give everything that is secret: what it is, and a text by which it is known wherever it appears."""
+    found = {"master": world.database.master_password, "role": world.credentials()["SecretAccessKey"]}
+    found |= {"admin": world.secret("admin")["password"], "index": world.secret("index")["password"]}
+    for name, text in world.secret("tls").items():
+        if name.endswith(".key"):
+            found[name] = text.splitlines()[2]
+    return found
+
+
+def own_secrets(host: Machine) -> dict[str, str]:
+    """Give the secrets that the host keeps for itself, in memory."""
+    folder = host.file("/run/orthweb/.orthweb")
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.suffix == ".key":
+            found[path.name] = path.read_text().splitlines()[2]
+        elif path.is_file() and path.parent.name == "secrets" and "aet" not in path.name:
+            found[path.name] = path.read_text().strip()
+    assert len(found) > 3, found
+    return found
+
+
+def hits(secrets: dict[str, str], text: str) -> list[str]:
+    """Name the secrets that appear in a text, as they are or in base64."""
+    encoded = {name: base64.b64encode(value.encode()).decode().rstrip("=")[:-1] for name, value in secrets.items()}
+    return [name for name, value in secrets.items() if value in text or encoded[name] in text]
+
+
+def test_secrets_are_in_no_process_no_log_and_on_no_disk(the_world: World, host: Machine, tmp_path: Path) -> None:
+    secrets = canaries(the_world) | own_secrets(host)
+    processes = host.run("sh", "-c", "cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' '\\n'")
+    assert "orthweb" in processes
+    ids = host.run("docker", "ps", "--all", "--quiet").split()
+    images = host.run("docker", "images", "--quiet").split()
+    places = {
+        "user data": the_world.user_data(host),
+        "processes": processes,
+        "docker inspect": host.run("docker", "inspect", *ids),
+        "docker history": "".join(host.run("docker", "history", "--no-trunc", each) for each in set(images)),
+        "journal": host.journal("--output=cat"),
+        "parameters": json.dumps(the_world.parameters()),
+        "log groups": json.dumps(the_world.log_events()),
+        "database log": the_world.database.log,
+    }
+    assert {place: found for place, text in places.items() if (found := hits(secrets, text))} == {}
+    assert "applying" in places["journal"]
+    (tmp_path / "patterns").write_text("\n".join(secrets.values()) + "\n")
+    assert host.on_disk(tmp_path / "patterns") == []
+
+
+def test_logs_of_the_containers_and_of_the_agent_are_in_the_log_groups(the_world: World, host: Machine) -> None:
+    def complete() -> bool:
+        streams = the_world.log_events()
+        groups = {group for group, _ in streams}
+        return groups == set(the_world.log_groups.values()) and len(streams) >= 3
+
+    eventually(complete, 60, f"only {sorted(the_world.log_events())}")
+
+
+def test_edge_acknowledges_at_once_on_its_route_to_clients(host: Machine) -> None:
+    first = host.run("docker", "inspect", "--format", "{{.State.Pid}}", edge(host)).strip()
+    routes = host.run("nsenter", f"--target={first}", "--net", "ip", "route", "show", "default")
+    assert "quickack 1" in routes
+
+
+def test_modality_added_to_the_site_file_is_applied_without_a_restart_of_the_edge(
+    the_world: World, host: Machine, site: SiteAccess
+) -> None:
+    before, applied = containers(host), the_world.status(host)["applied"]
+    the_world.write_site(**{"modalities.CT1": {"aet": "CT1", "host": "192.0.2.20", "port": 104}})
+    wait_applied(the_world, host, applied)
+    with client(site) as http:
+        assert "CT1" in http.get("/modalities").json()
+    after = containers(host)
+    assert after[edge(host)] == before[edge(host)]
+
+
+@pytest.fixture
+def images_coming_in(site: SiteAccess, tmp_path: Path) -> Iterator[Callable[[], None]]:
+    """Send images all the time; at the end each acknowledged one must be there. Gives a wait for some more."""
+    sent = samples(tmp_path, 1500, seed=str(tmp_path))
+    acknowledged: set[str] = set()
+    with sending(Peer.of_site(site, timeouts=TIMEOUTS), sent, associations=1, patience=200) as books:
+
+        def more() -> None:
+            books.wait_for(min(len(sent), len(books.acknowledged) + 20))
+
+        more()
+        yield more
+        more()
+        books.stop()
+    acknowledged = books.acknowledged
+    found = account(client(site), sent, acknowledged)
+    assert found.kept, found
+    assert set(books.statuses) == {0}, books
+    assert books.lost_associations == 0, books
+
+
+def test_password_of_the_index_is_changed_while_images_come_in(
+    the_world: World, host: Machine, images_coming_in: Callable[[], None]
+) -> None:
+    before, running = the_world.secret("index"), containers(host)
+    wanted = {**before, "password": "Wanted0By0A0Person0Who0Waits"}
+    the_world.client("secretsmanager").put_secret_value(
+        SecretId=f"orthweb/{the_world.name}/index", SecretString=json.dumps(wanted), VersionStages=["AWSPENDING"]
+    )
+    host.wait(lambda: the_world.secret("index") == wanted, "changes the password", APPLIED)
+    images_coming_in()
+    the_world.database.as_owner("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'orthanc'")
+    images_coming_in()
+    assert containers(host) == running
+
+
+def served(site: SiteAccess) -> x509.Certificate:
+    """Give the certificate that the site shows to browsers."""
+    pem = ssl.get_server_certificate((site.host, site.https_port))
+    return x509.load_pem_x509_certificate(pem.encode())
+
+
+def test_certificate_of_the_owner_is_served_while_images_come_in(
+    the_world: World, host: Machine, site: SiteAccess, tmp_path: Path
+) -> None:
+    authority = new_authority("The clinic's CA", datetime.now(UTC))
+    leaf = new_leaf(Leaf("pacs", (the_world.hostname,), (SERVER,)), authority, datetime.now(UTC))
+    running = containers(host)
+    values = {"certificate": certificate_pem(leaf.chain).decode(), "key": key_pem(leaf.key).decode()}
+    applied = the_world.status(host)["applied"]
+    the_world.put_secret("certificate", values)
+    wait_applied(the_world, host, applied)
+    eventually(lambda: served(site).serial_number == leaf.certificate.serial_number, 30, "the old one is served")
+    assert containers(host)[edge(host)] == running[edge(host)]
+    applied = the_world.status(host)["applied"]
+    the_world.put_secret("certificate", {"certificate": "", "key": ""})
+    wait_applied(the_world, host, applied)
+
+
+def back(world: World, host: Machine, site: SiteAccess, before: str) -> None:
+    """Wait until a host that was off serves, and has what it had."""
+    host.wait(lambda: world.status(host)["at"] > before and world.status(host)["state"] == "ready", "is back", 240)
+    with client(site) as http:
+        assert http.get("/statistics").json()["CountInstances"] > 0
+
+
+def images_of(site: SiteAccess) -> int:
+    """Count what is in the archive."""
+    with client(site) as http:
+        return int(http.get("/statistics").json()["CountInstances"])
+
+
+@pytest.mark.parametrize("how", ["rebooted", "cut off"])
+def test_host_that_was_off_serves_again_by_itself(the_world: World, host: Machine, site: SiteAccess, how: str) -> None:
+    kept, authority = images_of(site), the_world.secret("tls")["site-ca.pem"]
+    ran = host.run("cat", "/var/log/cloud-init.log").count("running 'init'")
+    before = the_world.status(host)["at"]
+    started = time.monotonic()
+    if how == "rebooted":
+        host.reboot()
+    else:
+        host.kill()
+        time.sleep(1)
+        host.start()
+    back(the_world, host, site, before)
+    measured[f"{how}, serves again"] = time.monotonic() - started
+    assert images_of(site) == kept
+    assert the_world.secret("tls")["site-ca.pem"] == authority
+    assert host.run("cat", "/var/log/cloud-init.log").count("running 'init'") > ran
+    assert host.run("ls", "/var/lib/cloud/instances").split() == [host.identity]

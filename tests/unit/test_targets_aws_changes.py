@@ -1,0 +1,144 @@
+"""What a plan of Terraform's does, for a person, and what of it is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from orthweb.errors import UsageError
+from orthweb.targets.aws import changes
+from orthweb.targets.aws.progress import Progress
+from orthweb.targets.base import Done
+
+Json = dict[str, Any]
+
+
+def change(address: str, actions: list[str], **more: Any) -> Json:
+    type_ = address.split(".")[-2] if address.startswith("module.") else address.split(".")[0]
+    inner: Json = {"actions": actions, "before": more.get("before"), "after": more.get("after"), "after_unknown": {}}
+    if "replace_paths" in more:
+        inner["replace_paths"] = more["replace_paths"]
+    return {
+        "address": address,
+        "mode": more.get("mode", "managed"),
+        "type": type_,
+        "change": inner,
+        "action_reason": more.get("action_reason"),
+    }
+
+
+def plan(*found: Json) -> Json:
+    return {"resource_changes": list(found)}
+
+
+def test_items_when_things_are_alike_then_counted_together() -> None:
+    found = changes.changes(
+        plan(
+            change("module.network.aws_subnet.public", ["create"]),
+            change("module.network.aws_subnet.private", ["create"]),
+            change("module.database.aws_db_instance.this", ["create"]),
+            change("module.compute.terraform_data.internet", ["create"]),
+            change("module.network.aws_vpc.this", ["no-op"]),
+            change("data.aws_ami.debian", ["read"], mode="data"),
+        )
+    )
+    assert [(item.action, item.what) for item in changes.items(found)] == [
+        ("create", "2 subnets"),
+        ("create", "database"),
+    ]
+    assert changes.tally(found) == "3 to make"
+
+
+def test_items_when_something_changes_then_say_what_of_it_and_the_key() -> None:
+    found = changes.changes(
+        plan(
+            change(
+                "module.compute.aws_instance.this[0]",
+                ["update"],
+                before={"instance_type": "t3.large", "ami": "a"},
+                after={"instance_type": "t3.xlarge", "ami": "a"},
+            )
+        )
+    )
+    [item] = changes.items(found)
+    assert (item.action, item.what, item.why) == ("change", "host", "instance_type (aws.instance_type)")
+
+
+def test_items_when_hosts_get_another_site_file_then_say_that_they_take_it_up() -> None:
+    found = changes.changes(
+        plan(change('module.compute.aws_ssm_parameter.this["site"]', ["update"], before={"v": 1}, after={"v": 2}))
+    )
+    assert "running hosts take it up" in changes.items(found)[0].why
+
+
+@pytest.mark.parametrize(
+    ("address", "paths", "key"),
+    [
+        ("module.database.aws_db_instance.this", [["identifier"]], "name"),
+        ("module.storage.aws_s3_bucket.images", [["bucket"]], "name or aws.region"),
+        ("module.database.aws_db_instance.this", [["db_subnet_group_name"]], "aws.network"),
+    ],
+)
+@pytest.mark.parametrize("actions", [["delete", "create"], ["create", "delete"]])
+def test_replacement_when_it_holds_data_then_refused_with_key_and_reason(
+    address: str, paths: list[list[str]], key: str, actions: list[str]
+) -> None:
+    found = changes.changes(plan(change(address, actions, before={}, after={}, replace_paths=paths)))
+    with pytest.raises(UsageError, match=rf"^{key}: would replace the .*{paths[0][0]}: .* lost"):
+        changes.refuse(found)
+
+
+@pytest.mark.parametrize("type_", ["aws_db_instance", "aws_s3_bucket", "aws_kms_key", "aws_secretsmanager_secret"])
+def test_removal_when_it_holds_data_or_keys_then_refused(type_: str) -> None:
+    with pytest.raises(UsageError, match="would remove"):
+        changes.refuse(changes.changes(plan(change(f"module.x.{type_}.this", ["delete"]))))
+
+
+def test_removal_when_it_holds_nothing_then_allowed() -> None:
+    found = changes.changes(plan(change("module.network.aws_subnet.public", ["delete"])))
+    changes.refuse(found)
+    assert changes.items(found)[0].action == "delete"
+
+
+def test_database_when_its_making_was_interrupted_then_kept_not_replaced() -> None:
+    found = changes.changes(
+        plan(
+            change(
+                "module.database.aws_db_instance.this", ["delete", "create"], action_reason="replace_because_tainted"
+            ),
+            change("module.network.aws_route.out", ["delete", "create"], action_reason="replace_because_tainted"),
+        )
+    )
+    assert changes.interrupted(found) == ["module.database.aws_db_instance.this"]
+
+
+def message(kind: str, address: str, type_: str, action: str = "create") -> Json:
+    return {"type": kind, "hook": {"resource": {"addr": address, "resource_type": type_}, "action": action}}
+
+
+def test_progress_when_something_is_done_then_a_line_stays_with_its_seconds() -> None:
+    lines: list[str] = []
+    now = [0.0]
+    progress = Progress(lines.append, lambda: now[0])
+    progress.message(message("apply_start", "module.database.aws_db_instance.this", "aws_db_instance"))
+    now[0] = 75.0
+    progress.message(message("apply_progress", "module.database.aws_db_instance.this", "aws_db_instance"))
+    now[0] = 612.4
+    progress.message(message("apply_complete", "module.database.aws_db_instance.this", "aws_db_instance"))
+    assert lines == [
+        "making database (0 s, usually about 10 minutes)",
+        "making database (1 min 15 s, usually about 10 minutes)",
+        "created database (612 s)",
+    ]
+    assert [isinstance(line, Done) for line in lines] == [False, False, True]
+    assert progress.finished == {"module.database.aws_db_instance.this": "create"}
+
+
+def test_progress_when_something_fails_then_says_so() -> None:
+    lines: list[str] = []
+    progress = Progress(lines.append, lambda: 0.0)
+    progress.message(message("apply_start", "module.network.aws_vpc.this", "aws_vpc"))
+    progress.message(message("apply_errored", "module.network.aws_vpc.this", "aws_vpc"))
+    assert lines[-1] == "failed: making network (VPC) (0 s)"
+    assert progress.finished == {}

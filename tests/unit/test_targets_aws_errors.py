@@ -1,0 +1,144 @@
+"""AWS's errors, from boto3 and through Terraform: one line each, with the next step."""
+
+from __future__ import annotations
+
+import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
+
+from orthweb.aws.errors import AwsError, explain_text, told
+from orthweb.targets.aws.diagnostics import Diagnostic, problem
+
+CREATING = (
+    "creating EC2 VPC: operation error EC2: CreateVpc, https response error StatusCode: 403, RequestID: "
+    "1f8d1b44-9d2c-4a52-9e3d-6d1a8a9b7c55, api error {code}: {words}"
+)
+
+
+@pytest.mark.parametrize(
+    ("code", "words", "says", "hint"),
+    [
+        (
+            "UnauthorizedOperation",
+            "You are not authorized to perform this operation. User: arn:aws:iam::111122223333:user/ann is not "
+            "authorized to perform: ec2:CreateVpc on resource: arn:aws:ec2:eu-central-1:111122223333:vpc/*",
+            "you are not allowed to do ec2:CreateVpc",
+            "orthweb policy",
+        ),
+        ("AccessDenied", "Access Denied", "you are not allowed to do ec2:CreateVpc", "orthweb policy"),
+        (
+            "ExpiredToken",
+            "The security token included in the request is expired",
+            "session has expired",
+            "sign in again",
+        ),
+        ("RequestLimitExceeded", "Request limit exceeded.", "asks to go slower", "repeat"),
+        ("Throttling", "Rate exceeded", "asks to go slower", "repeat"),
+        ("VpcLimitExceeded", "The maximum number of VPCs has been reached.", "AWS says VpcLimitExceeded", "quota"),
+        ("AddressLimitExceeded", "Too many addresses", "AWS says AddressLimitExceeded", "Service Quotas"),
+        ("ServiceQuotaExceededException", "no more", "AWS says ServiceQuotaExceeded", "Service Quotas"),
+        ("OptInRequired", "You are not subscribed to this service", "may not use this region", "aws.region"),
+        ("InvalidClientTokenId", "The security token is invalid", "does not know these credentials", "access key"),
+        ("InsufficientInstanceCapacity", "We currently do not have", "AWS says Insufficient", "another type"),
+        ("EntityAlreadyExists", "Role with name x already exists.", "AWS says EntityAlreadyExists", "another name"),
+    ],
+)
+def test_error_of_terraform_when_explained_then_is_one_line_with_the_next_step(
+    code: str, words: str, says: str, hint: str
+) -> None:
+    found = explain_text(CREATING.format(code=code, words=words))
+    assert says in found.words
+    assert "RequestID" not in found.words
+    assert "\n" not in found.words
+    assert found.hint is not None
+    assert hint in found.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("No valid credential sources found", "there are no AWS credentials"),
+        ("failed to refresh cached credentials, no EC2 IMDS role found", "there are no AWS credentials"),
+        ("retrieving caller identity from STS: dial tcp: lookup sts.x.amazonaws.com: no such host", "no such host"),
+    ],
+)
+def test_error_without_a_code_when_explained_then_told_by_its_words(text: str, says: str) -> None:
+    found = explain_text(text)
+    assert says in found.words
+    assert found.hint
+
+
+def test_error_of_boto3_when_told_then_names_what_was_wanted() -> None:
+    answer = {
+        "Error": {
+            "Code": "AccessDeniedException",
+            "Message": "User: x is not authorized to perform: ssm:GetParametersByPath on y",
+        }
+    }
+    with (
+        pytest.raises(
+            AwsError, match="parameters /orthweb/pacs: you are not allowed to do ssm:GetParametersByPath"
+        ) as caught,
+        told("parameters /orthweb/pacs"),
+    ):
+        raise ClientError(answer, "GetParametersByPath")
+    assert caught.value.code == "AccessDenied"
+
+
+@pytest.mark.parametrize(
+    ("error", "says", "hint"),
+    [
+        (NoCredentialsError(), "there are no AWS credentials", "aws sso login"),
+        (EndpointConnectionError(endpoint_url="https://sts.nowhere.amazonaws.com"), "Could not connect", "proxy"),
+    ],
+)
+def test_error_before_an_answer_when_told_then_has_the_next_step(error: Exception, says: str, hint: str) -> None:
+    with pytest.raises(AwsError, match=says) as caught, told("AWS"):
+        raise error
+    assert hint in (caught.value.hint or "")
+
+
+def diagnostic(summary: str, detail: str = "", address: str = "") -> Diagnostic:
+    return Diagnostic("error", summary, detail, address)
+
+
+def test_complaint_when_about_a_resource_then_names_it_for_people_and_for_terraform() -> None:
+    found = problem(
+        "terraform apply",
+        [diagnostic(CREATING.format(code="VpcLimitExceeded", words="The maximum"), "", "module.network.aws_vpc.this")],
+    )
+    assert found.message.startswith("network (VPC) (module.network.aws_vpc.this): AWS says VpcLimitExceeded")
+    assert "quota" in str(found.hint)
+
+
+def test_complaints_when_many_are_alike_then_each_is_said_once_and_the_rest_counted() -> None:
+    same = [diagnostic("error", CREATING.format(code="ExpiredToken", words="expired")) for _ in range(9)]
+    assert problem("terraform apply", same).message == "your AWS session has expired"
+    different = [diagnostic("No value", f"nothing at {number}") for number in range(9)]
+    assert problem("terraform apply", different).message.splitlines()[-1] == "and 3 more"
+
+
+def test_complaint_when_a_variable_is_wrong_then_its_own_words_are_said() -> None:
+    detail = "zone_count must be 2 or 3.\n\nThis was checked by the validation rule at variables.tf:160,3-13."
+    assert (
+        problem("terraform plan", [diagnostic("Invalid value for variable", detail)]).message
+        == "zone_count must be 2 or 3."
+    )
+
+
+@pytest.mark.parametrize(
+    ("summary", "says"),
+    [
+        ("Error acquiring the state lock", "somebody else is changing this site"),
+        ("Failed to query available provider packages", "cannot get its AWS provider"),
+        ("Saved plan is stale", "changed by somebody else"),
+    ],
+)
+def test_complaint_of_terraform_itself_when_known_then_put_for_people(summary: str, says: str) -> None:
+    found = problem("terraform plan", [diagnostic(summary, "and much more text")])
+    assert says in found.message
+    assert found.hint
+
+
+def test_complaint_when_debugging_then_terraform_s_own_words_are_there() -> None:
+    found = problem("terraform apply", [diagnostic("summary of it", "detail of it", "aws_vpc.this")])
+    assert found.__notes__ == ["aws_vpc.this\nsummary of it\ndetail of it"]

@@ -1,0 +1,226 @@
+"""Waiting for the hosts of a site, and starting and stopping them, against moto in this process."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from orthweb.aws.session import Session
+from orthweb.errors import OrthwebError, UsageError
+from orthweb.targets.aws import hosts, planning, power
+from orthweb.targets.aws.hosts import Waiting
+from orthweb.targets.aws.place import Memory
+from orthweb.targets.base import quiet
+
+REGION = "eu-central-1"
+IMAGES = {"archive": "r/archive:1", "edge": "r/edge:1", "ops": "r/ops:1"}
+SITE = 'name = "pacs"\n'
+DIGEST = hashlib.sha256(SITE.encode()).hexdigest()
+
+
+def client(service: str) -> Any:
+    return boto3.client(service, region_name=REGION)
+
+
+@pytest.fixture
+def session(monkeypatch: pytest.MonkeyPatch) -> Iterator[Session]:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    with mock_aws():
+        put("site", SITE)
+        put("images", json.dumps(IMAGES))
+        yield Session(REGION)
+
+
+def put(name: str, value: str) -> None:
+    client("ssm").put_parameter(Name=f"/orthweb/pacs/{name}", Value=value, Type="String", Overwrite=True)
+
+
+def instance() -> str:
+    tags = [{"ResourceType": "instance", "Tags": [{"Key": "orthweb:site", "Value": "pacs"}]}]
+    image = client("ec2").describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
+    made = client("ec2").run_instances(ImageId=image, MinCount=1, MaxCount=1, TagSpecifications=tags)
+    return str(made["Instances"][0]["InstanceId"])
+
+
+def says(identity: str, state: str, message: str = "", **more: object) -> None:
+    document = {"state": state, "at": datetime.now(UTC).isoformat(), "message": message, "site": DIGEST}
+    put(f"hosts/{identity}", json.dumps({**document, "images": IMAGES, **more}))
+
+
+def waiting(
+    session: Session, steps: Sequence[Callable[[], None]], lines: list[str], *, patience: float = 90.0
+) -> list[str]:
+    """Wait; each time the clock goes on, the next thing happens."""
+    now, left = [0.0], list(steps)
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+        if left:
+            left.pop(0)()
+
+    return Waiting(
+        session, "pacs", "", lines.append, clock=lambda: now[0], sleep=sleep, patience=patience, deadline=600.0
+    ).run()
+
+
+def test_waiting_when_the_host_goes_its_way_then_says_each_state_once_and_ends(session: Session) -> None:
+    one = instance()
+    lines: list[str] = []
+    found = waiting(
+        session,
+        [
+            lambda: says(one, "waiting-for-database", "database pacs-index: creating"),
+            lambda: says(one, "pulling"),
+            lambda: says(one, "ready", "serving"),
+        ],
+        lines,
+    )
+    assert found == [one]
+    told = [line for line in lines if line.startswith("host ")]
+    assert told == [
+        f"host {one}: waiting-for-database, database pacs-index: creating",
+        f"host {one}: pulling",
+        f"host {one}: ready, serving",
+    ]
+    assert f"waiting for {one}: booting" in lines
+
+
+@pytest.mark.parametrize("old", [{"site": "0" * 64}, {"images": {**IMAGES, "edge": "r/edge:0"}}])
+def test_waiting_when_the_host_serves_what_it_did_before_then_goes_on(session: Session, old: dict[str, object]) -> None:
+    one = instance()
+    says(one, "ready", "serving", **old)
+    steps = [lambda: says(one, "draining"), lambda: says(one, "ready", "serving")]
+    lines: list[str] = []
+    assert waiting(session, steps, lines) == [one]
+    assert any("draining" in line for line in lines)
+
+
+def test_waiting_when_a_host_fails_for_good_then_its_last_lines_are_told(session: Session) -> None:
+    one = instance()
+    says(one, "failed", "no space left", lines=["pulling r/archive:1", "no space left on device"])
+    with pytest.raises(OrthwebError, match=f"host {one} failed: no space left") as caught:
+        waiting(session, [], [])
+    assert caught.value.message.splitlines()[1:] == ["  pulling r/archive:1", "  no space left on device"]
+
+
+def test_waiting_when_a_host_fails_and_mends_itself_then_goes_on(session: Session) -> None:
+    one = instance()
+    says(one, "failed", "the registry does not answer")
+    assert waiting(session, [lambda: None, lambda: says(one, "ready")], []) == [one]
+
+
+def test_waiting_when_nothing_comes_then_ends_with_what_is_missing(session: Session) -> None:
+    one = instance()
+    with pytest.raises(OrthwebError, match=f"not ready after 10 minutes: {one}: booting"):
+        waiting(session, [], [])
+
+
+def test_host_when_it_says_nothing_any_more_then_is_stale(session: Session) -> None:
+    one = instance()
+    says(one, "ready", at=(datetime.now(UTC) - timedelta(minutes=10)).isoformat())
+    assert hosts.read(session, "/orthweb/pacs").reports[one].stale(datetime.now(UTC))
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"at": 3}', '{"state": "ready", "images": 3, "lines": "x"}'])
+def test_host_when_it_says_nonsense_then_counts_as_not_ready(session: Session, text: str) -> None:
+    put("hosts/i-1", text or " ")
+    found = hosts.read(session, "/orthweb/pacs")
+    assert not hosts.applied(found.reports["i-1"], found.wanted)
+
+
+def test_site_of_others_in_the_account_when_looked_for_then_is_not_ours(session: Session) -> None:
+    instance()
+    assert hosts.instances(session, "other") == []
+
+
+def database(status: str = "available") -> None:
+    client("rds").create_db_instance(
+        DBInstanceIdentifier="pacs-index",
+        DBInstanceClass="db.t4g.medium",
+        Engine="postgres",
+        AllocatedStorage=20,
+        MasterUsername="x",
+        ManageMasterUserPassword=True,
+    )
+
+
+def test_stop_and_start_when_called_then_host_and_database_stop_and_start(session: Session) -> None:
+    one = instance()
+    database()
+    lines: list[str] = []
+    assert power.stop(session, "pacs", "", "pacs-index", lines.append)
+    assert {each.state for each in hosts.instances(session, "pacs")} <= {"stopping", "stopped"}
+    assert any("starts it again after 7 days" in line for line in lines)
+    assert not power.stop(session, "pacs", "", "pacs-index", lines.append)
+    items = power.start(session, "pacs", "pacs-index", lines.append, sleep=lambda _: None)
+    assert [item.what for item in items] == ["database", f"host {one}"]
+    assert power.start(session, "pacs", "pacs-index", lines.append, sleep=lambda _: None) == []
+
+
+def test_start_when_there_is_no_site_yet_then_does_nothing(session: Session) -> None:
+    assert power.start(session, "pacs", "", quiet) == []
+    assert power.start(session, "pacs", "pacs-index", quiet) == []
+
+
+MEMORY = Memory("pacs", REGION, "111122223333", "10.83.0.0/16", "s3")
+
+
+def site(text: str = "", name: str = "pacs") -> Any:
+    from pathlib import Path
+
+    from orthweb.sitefile import parse
+
+    asked = 'https_from = ["203.0.113.0/24"]\ndicom_from = ["203.0.113.0/24"]\n'
+    return parse(f'name = "{name}"\ntarget = "aws"\n[aws]\n{asked}{text}', Path("site.toml"))[0]
+
+
+def test_site_when_it_is_as_before_then_nothing_is_refused() -> None:
+    planning.check_same(site(), MEMORY, REGION, "111122223333")
+    planning.check_same(site(name="other"), Memory(), REGION, "111122223333")
+
+
+@pytest.mark.parametrize(
+    ("changed", "region", "says"),
+    [
+        (site(name="other"), REGION, "name: other: the site on AWS has pacs: its database, bucket and keys"),
+        (site(), "eu-west-1", "aws.region: eu-west-1: the site on AWS has eu-central-1"),
+        (site('network = "10.90.0.0/16"\n'), REGION, r"aws.network: 10.90.0.0/16: the site on AWS has 10.83.0.0/16"),
+        (site('[store]\nkind = "database"\n'), REGION, "store.kind: database: the images of this site are in s3"),
+    ],
+)
+def test_site_when_a_change_would_make_another_of_it_then_refused_with_the_key(
+    changed: Any, region: str, says: str
+) -> None:
+    with pytest.raises(UsageError, match=says):
+        planning.check_same(changed, MEMORY, region, "111122223333")
+
+
+def test_credentials_when_of_another_account_then_refused() -> None:
+    with pytest.raises(UsageError, match="credentials for account 999999999999, and the site is in 111122223333"):
+        planning.check_same(site(), MEMORY, REGION, "999999999999")
+
+
+def test_warnings_when_everyone_may_come_and_little_is_protected_then_say_so() -> None:
+    open_to_all = 'production = false\n[modalities.ct]\naet = "CT"\nhost = "ct.example.org"\nport = 104\n'
+    found = site(open_to_all).model_copy()
+    said = {item.what: item.why for item in planning.warnings(found)}
+    assert set(said) == {"aws.production", "aws.topology", "archive.image", "modalities.ct", "aws.state_bucket"}
+    everyone = site('[archive]\nimage = "upstream"\n').aws.model_copy(
+        update={"https_from": (planning_range(),), "dicom_from": (planning_range(),)}
+    )
+    both = {item.what for item in planning.warnings(found.model_copy(update={"aws": everyone}))}
+    assert {"aws.https_from", "aws.dicom_from"} <= both
+
+
+def planning_range() -> Any:
+    from ipaddress import IPv4Network
+
+    return IPv4Network(planning.EVERYONE)
