@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from aws import plots
+from aws.driven_life import Driven
 from aws.emulator import Emulator, emulator
 from aws.lifecycle import Lifecycle, Plot
 from aws.providers import provider_environment
@@ -62,7 +63,26 @@ def _lives(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 def _named(item: pytest.Item) -> set[str]:
     chosen = getattr(item, "callspec", None)
     names = {*getattr(item, "fixturenames", ()), chosen.params.get("life", "") if chosen else ""}
-    return names & set(LIVES)
+    return names & {*LIVES, "driven"}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _driven(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driven | None]:
+    """Start the site that orthweb drives beside the lives, when a chosen test asks for it."""
+    if not any("driven" in _named(item) for item in request.session.items) or not shutil.which("terraform"):
+        yield None
+        return
+    started = Driven(tmp_path_factory.mktemp("driven"), request.getfixturevalue("terraform_environment"))
+    started.start()
+    yield started
+    started.stop()
+
+
+@pytest.fixture(scope="session")
+def driven(_driven: Driven | None, terraform_program: Path) -> Driven:
+    """Give the site that orthweb drives; see `aws.driven_life`."""
+    assert _driven is not None
+    return _driven
 
 
 @pytest.fixture(scope="session")

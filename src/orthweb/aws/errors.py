@@ -39,7 +39,7 @@ class _Kind:
     ----------
     code : AWS's names of it (a pattern), or None where only words tell.
     words : words that tell it (a pattern), where there is no code.
-    says : how it is put; None: in AWS's own words.
+    says : how it is put ({words}: AWS's own); None: in AWS's own words, with the code.
     hint : the next step.
     """
 
@@ -110,7 +110,7 @@ _KINDS: Final = (
         r"EndpointConnection|ConnectTimeout|ReadTimeout|ConnectionClosed|SSL|ProxyConnection|HTTPClient|ConnectionError",
         r"no such host|connection refused|i/o timeout|network is unreachable|TLS handshake timeout|x509:|dial tcp|"
         r"Could not connect to the endpoint",
-        None,
+        "AWS cannot be reached: {words}",
         "check this machine's way to AWS (network, proxy, region), then repeat the command",
     ),
 )
@@ -151,7 +151,7 @@ def explain(code: str, message: str) -> Explained:
         if by_code or (kind.words is not None and re.search(kind.words, line)):
             action = _ACTION.search(line)
             if kind.says is not None:
-                words = kind.says
+                words = kind.says.format(words=_said("", line))
             elif action is not None:
                 words = f"you are not allowed to do {action[1]}"
             else:
@@ -210,4 +210,4 @@ def _error(what: str, code: str, message: str, hint_of: Callable[[str], str | No
         short = short_code(code)
         return AwsError(f"{what}: AWS says {short}: {' '.join(message.split())[:200]}", short, hint_of(short))
     found = explain(code, message)
-    return AwsError(f"{what}: {found.words}", found.code, found.hint)
+    return AwsError(f"{what}: {found.words}" if what != "AWS" else found.words, found.code, found.hint)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -41,7 +42,8 @@ class Session:
         import boto3
 
         with told("AWS configuration"):
-            self._session = boto3.session.Session(region_name=region)
+            # boto3 knows AWS_DEFAULT_REGION alone; Terraform, and AWS's other tools, AWS_REGION.
+            self._session = boto3.session.Session(region_name=region or os.environ.get("AWS_REGION") or None)
         chosen = self._session.region_name
         if not chosen:
             raise UsageError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -23,11 +24,15 @@ def plan(json: Annotated[bool, typer.Option("--json", help="Print the plan as JS
 
     target, choice = open_wanted(console.settings.site_file)
     console.chosen(target.site, choice)
-    items = target.plan()
+    summary: Sequence[str] = ()
+    if isinstance(target, Summarised):
+        with console.steps() as report:
+            items, summary = target.planned(report)
+    else:
+        items = target.plan()
     if json:
         console.facts([dataclasses.asdict(item) for item in items])
         return
     console.changes(items, nothing="Nothing to change: the site is as its file says.")
-    if isinstance(target, Summarised):
-        for line in target.summary():
-            console.out(line)
+    for line in summary:
+        console.out(line)

@@ -41,8 +41,9 @@ def status(json: Annotated[bool, typer.Option("--json", help="Print the status a
             )
             for service in found.services
         ]
-        console.table(("service", "state", "user", "pid", "up for", "memory", "version", "note"), rows)
-        console.out()
+        if rows:
+            console.table(("service", "state", "user", "pid", "up for", "memory", "version", "note"), rows)
+            console.out()
         if found.answers:
             console.where(found)
         else:

@@ -133,10 +133,10 @@ class Target(Protocol):
 
 @runtime_checkable
 class Summarised(Protocol):
-    """A target whose plan has more to say than its items."""
+    """A target whose plan takes a while, and has more to say than its items."""
 
-    def summary(self) -> Sequence[str]:
-        """Sum the last plan up: how much of what, and what it costs."""
+    def planned(self, report: Report) -> tuple[list[PlanItem], Sequence[str]]:
+        """Say what `up` would change, and sum it up: how much of what, and what it costs."""
 
 
 @runtime_checkable

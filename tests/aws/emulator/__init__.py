@@ -8,6 +8,7 @@ moto stands in for AWS alone; Terraform, its AWS provider, boto3 and what else t
         aws.client("rds")                        # a boto3 client of it
         aws.database("site-index", address="127.0.0.1", port=5433, status="available")
         aws.registry("127.0.0.1:5000")           # the host that ECR's repositories and logins name, from now on
+        aws.refuse("ec2:CreateVpc", "VpcLimitExceeded")   # answered with this error of AWS, until told otherwise
         aws.calls(), aws.failures()              # what was asked; what moto has no answer for
         aws.resources()                          # what lies in the account and costs or stays
 

@@ -97,6 +97,10 @@ class Emulator:
         """Say which HOST:PORT the repositories' addresses and the logins of ECR name from now on."""
         self._tell("registry", address=address)
 
+    def refuse(self, operation: str, code: str, message: str = "refused by the test", status: int = 403) -> None:
+        """Answer an operation (``ec2:CreateVpc``) with an error of AWS from now on; no code: as usual again."""
+        self._tell("refuse", operation=operation, code=code, message=message, status=status)
+
     def calls(self) -> list[Call]:
         """List every request so far, in the order of the answers."""
         lines = (self.folder / "calls.jsonl").read_text().splitlines()

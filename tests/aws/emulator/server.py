@@ -55,16 +55,21 @@ class Recorder:
             return [b""]
         request = Request.of(environ, body)
         started = time.monotonic()
-        status, headers, answer = self._ask(environ)
+        name = operation(request)
         error = ""
-        if status >= 400:
+        refused = patches.refusals.get(f"{request.service}:{name}")
+        if refused is not None:
+            error, words, status = refused
+            headers, answer = _refusal(request, error, words)
+        else:
+            status, headers, answer = self._ask(environ)
+        if status >= 400 and refused is None:
             found = ERROR_CODE.search(answer.decode(errors="replace"))
             error = next((group for group in found.groups() if group), "") if found else ""
             html = any(name.lower() == "content-type" and "text/html" in value for name, value in headers)
             if status >= 500 or (status in (404, 405) and html and answer.lower().startswith(b"<!doctype")):
                 status, error = 501, error or "NotImplemented"
                 headers, answer = _refusal(request, error)
-        name = operation(request)
         terraform = "Terraform/" in str(environ.get("HTTP_USER_AGENT", ""))
         self._record(request, name, status, error, time.monotonic() - started, terraform)
         if status == 501:
@@ -92,15 +97,17 @@ class Recorder:
             self._calls.write(json.dumps({**line, **how}) + "\n")
 
 
-def _refusal(request: Request, code: str) -> tuple[list[tuple[str, str]], bytes]:
+def _refusal(
+    request: Request, code: str, words: str = "the emulator lacks this"
+) -> tuple[list[tuple[str, str]], bytes]:
     """Give an error in the form that the service's protocol has for it."""
-    said = f"<Error><Code>{code}</Code><Message>the emulator lacks this</Message></Error>"
+    said = f"<Error><Code>{code}</Code><Message>{words}</Message></Error>"
     if request.service == "ec2":
         said = f"<Response><Errors>{said}</Errors></Response>"
     elif request.body:
         said = f"<ErrorResponse>{said}</ErrorResponse>"
     elif request.service not in ("s3", "route53"):
-        said = json.dumps({"__type": code, "message": "the emulator lacks this"})
+        said = json.dumps({"__type": code, "message": words})
     kind = "application/json" if said.startswith("{") else "text/xml"
     named = [("Content-Type", kind), ("Content-Length", str(len(said))), ("x-amzn-errortype", code)]
     return named, said.encode()

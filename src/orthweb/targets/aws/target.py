@@ -51,7 +51,6 @@ class AwsTarget:
         self.place = Place(site, base, file_name)
         self._probe = probe
         self._patience = patience
-        self._summary: list[str] = []
         self._unguarded = False
         folder.inspect(self.place.state.root)
 
@@ -71,12 +70,11 @@ class AwsTarget:
 
     def plan(self) -> list[PlanItem]:
         """Say what `up` would change; the account is not touched."""
-        items, self._summary = self._bringup(quiet).plan()
-        return items
+        return self.planned(quiet)[0]
 
-    def summary(self) -> Sequence[str]:
-        """Sum the last plan up: how much of what, and what it costs."""
-        return self._summary
+    def planned(self, report: Report) -> tuple[list[PlanItem], Sequence[str]]:
+        """Say what `up` would change, and sum it up: how much of what, and what it costs."""
+        return self._bringup(report).plan()
 
     def up(self, report: Report = quiet) -> list[PlanItem]:
         """Make the site be as its file says, wait until it answers, and say what was changed."""

@@ -27,6 +27,19 @@ def order(function: Callable[..., None]) -> Callable[..., None]:
     return function
 
 
+refusals: dict[str, tuple[str, str, int]] = {}
+"""Operations (``ec2:CreateVpc``) that are refused instead of done: code, words and HTTP status of the answer."""
+
+
+@order
+def refuse(operation: str, code: str, message: str, status: int) -> None:
+    """See `Emulator.refuse`."""
+    if code:
+        refusals[operation] = code, message, status
+    else:
+        refusals.pop(operation, None)
+
+
 def adds(owner: type) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Give a class of moto's a method that it lacks; once moto has it, the patch is to go."""
 

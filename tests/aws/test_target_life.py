@@ -1,0 +1,154 @@
+"""A site on AWS driven by ``orthweb``, from the first plan to nothing left. Terraform is real, AWS is the emulator."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from aws.driven_life import HOSTNAME, NAME, Driven, resources_of
+
+pytestmark = pytest.mark.timeout(1200)
+
+
+def test_plan_when_nothing_is_there_then_sums_up_what_would_be_made_and_costs(driven: Driven) -> None:
+    assert driven.planned.code == 0, driven.planned.err
+    assert "+ create database" in driven.planned.out
+    assert "Plan: " in driven.planned.out
+    assert " to make." in driven.planned.out
+    assert "Cost: about $" in driven.planned.out
+    assert "! warn aws.dicom_from" in driven.planned.out
+
+
+def test_plan_when_made_then_nothing_was_made_in_the_account(driven: Driven) -> None:
+    assert driven.untouched == set()
+
+
+def test_up_when_interrupted_while_the_database_is_made_then_ends_in_order(driven: Driven) -> None:
+    assert driven.interrupted.code == 130, driven.interrupted.err
+    assert "stopping: AWS finishes what it is at" in driven.interrupted.err
+
+
+def test_up_when_it_was_interrupted_then_goes_on_and_keeps_the_database(driven: Driven) -> None:
+    assert driven.up.code == 0, driven.up.err
+    assert driven.aws is not None
+    made = [call for call in driven.aws.calls() if call.operation == "CreateDBInstance"]
+    assert len(made) == 1
+
+
+def test_up_when_hosts_serve_then_says_what_they_did_and_where_the_site_is(driven: Driven) -> None:
+    said = driven.up.err
+    assert "waiting-for-database" in driven.interrupted.err + said or "ready, serving" in said
+    assert "ready, serving" in said
+    assert f"https://{HOSTNAME}" in driven.up.out
+
+
+def test_up_when_the_site_answers_then_it_was_asked_as_clients_will(driven: Driven) -> None:
+    assert driven.up.code == 0
+    notes = [json.loads(line) for line in (driven.folder / "asked.jsonl").read_text().splitlines()]
+    assert notes[0]["url"] == f"https://{HOSTNAME}:443"
+    assert notes[0]["dicom"] == f"ORTHANC@{HOSTNAME}:11112"
+    assert notes[0]["calling"] == "OWCHECK123456789"
+    assert "Clinic CA" in notes[0]["ca"]
+    assert notes[0]["client"] == 0o600
+
+
+def test_plan_when_the_site_is_as_its_file_says_then_is_empty(driven: Driven) -> None:
+    assert "Nothing to change" in driven.again.out
+    assert "Plan: nothing to change." in driven.again.out
+
+
+def test_status_when_the_site_runs_then_shows_hosts_database_bucket_and_cost(driven: Driven) -> None:
+    assert driven.status.code == 0, driven.status.err
+    for words in ("host i-", "running", "database", "PostgreSQL", f"{NAME}-images-", "Cost about $"):
+        assert words in driven.status.out
+
+
+def test_credentials_when_asked_for_then_are_those_that_the_hosts_made(driven: Driven) -> None:
+    assert driven.hosts is not None
+    assert resources_of(driven.credentials) == {"user": "admin", "password": driven.hosts.password}
+
+
+def test_logs_when_shown_then_have_each_service_of_the_hosts(driven: Driven) -> None:
+    assert driven.logs.code == 0, driven.logs.err
+    for words in ("archive", "archive says this", "edge says that", "host says something"):
+        assert words in driven.logs.out
+
+
+@pytest.mark.parametrize(
+    ("what", "says"),
+    [
+        ("name", "error: name: other: the site on AWS has clinic: its database, bucket and keys would be replaced"),
+        ("network", "error: aws.network: 10.90.0.0/16: the site on AWS has 10.83.0.0/16"),
+        ("region", "error: aws.region: eu-west-1: the site on AWS has eu-central-1"),
+        ("store", "error: store.kind: database: the images of this site are in s3"),
+        ("target", "error: target: local: this site runs on AWS, with its images"),
+    ],
+)
+def test_change_when_it_would_cost_the_site_its_data_then_refused_with_key_and_reason(
+    driven: Driven, what: str, says: str
+) -> None:
+    said = driven.refused[what]
+    assert said.code == 2
+    assert says in said.err
+    assert "next: " in said.err
+
+
+def test_change_when_applied_then_data_stays_and_hosts_take_the_site_file_up(driven: Driven) -> None:
+    said = driven.changed
+    assert said.code == 0, said.err
+    assert "instance_type (aws.instance_type)" in said.out
+    assert "running hosts take it up" in said.out
+    assert "changed host" in said.err
+    assert "replace" not in said.out
+    assert "delete" not in said.out
+    assert driven.hosts is not None
+    assert 'aet = "CLINIC"' in driven.hosts.applied[-1]["site"]
+    assert "Nothing to change" in driven.settled.out
+
+
+def test_up_when_a_host_fails_then_its_last_lines_are_shown_and_it_can_be_repeated(driven: Driven) -> None:
+    assert driven.failed.code == 1
+    assert "failed: no space left on device" in driven.failed.err
+    assert "error:   pulling images" in driven.failed.err
+    assert driven.mended.code == 0, driven.mended.err
+
+
+def test_down_when_called_then_says_what_still_costs_and_up_starts_it_again(driven: Driven) -> None:
+    assert driven.stopped.code == 0, driven.stopped.err
+    assert "still costs: " in driven.stopped.err
+    assert driven.paused.code == 1
+    assert "stopped" in driven.paused.out
+    assert driven.started.code == 0, driven.started.err
+    assert "> start database" in driven.started.out
+
+
+def test_destroy_when_in_production_then_refused_without_the_override(driven: Driven) -> None:
+    assert driven.guarded.code == 2
+    assert "aws.production: true: this site is protected" in driven.guarded.err
+    assert "--even-production" in driven.guarded.err
+
+
+def test_destroy_when_done_then_said_what_is_lost_and_leaves_the_final_snapshot_alone(driven: Driven) -> None:
+    assert driven.destroyed.code == 0, driven.destroyed.err
+    for words in ("images: ", "0 objects", "database clinic-index", "final snapshot stays: clinic-final-"):
+        assert words in driven.destroyed.err
+    assert {line.split()[0] for line in driven.left} == {"aws_db_snapshot"}
+    assert not (driven.site / ".orthweb").exists()
+
+
+def test_secrets_when_looked_for_then_are_in_no_file_of_terraform_s_and_in_no_process(driven: Driven) -> None:
+    assert driven.kept
+    for name, content in driven.kept.items():
+        for secret in driven.secrets:
+            assert secret.encode() not in content, name
+    for step, said in driven.said().items():
+        if step != "credentials":
+            assert not any(secret in said.out + said.err for secret in driven.secrets), step
+    assert driven.exposed == set()
+
+
+def test_own_certificate_when_given_then_is_in_secrets_manager_alone(driven: Driven) -> None:
+    assert driven.aws is not None
+    assert driven.up.code == 0
+    assert any(call.operation == "PutSecretValue" and call.terraform for call in driven.aws.calls())
