@@ -26,6 +26,11 @@ _FIXED: Final = (
         "hosts listen on all of their addresses, and aws.https_from and aws.dicom_from say who may come",
     ),
     (("store", "path"), "hosts on AWS keep nothing"),
+    (("index", "host"), "the index is in a database of the site's own (aws.database)"),
+    (("index", "client"), "each host has a name of its own"),
+    (("docker", "archive_image"), "aws.images names images"),
+    (("docker", "edge_image"), "aws.images names images"),
+    (("docker", "log_group"), "logs go to the site's own groups"),
     (("s3", "bucket"), "the bucket is made, with the site's name"),
     (("s3", "root"), "the bucket is the site's own"),
     (("s3", "region"), "the bucket is in aws.region"),
@@ -34,6 +39,7 @@ _FIXED: Final = (
     (("s3", "credentials"), "hosts have a role of their own"),
     (("s3", "encryption"), "the bucket has a key of the site's own (SSE-KMS)"),
     (("s3", "kms_key"), "the bucket has a key of the site's own"),
+    (("s3", "cache_path"), "hosts keep copies on their own disk"),
 )
 """What nobody decides on AWS: the key, and why."""
 

@@ -254,8 +254,8 @@ class Driven:
         client = self.aws.client("logs", REGION)
         now = int(time.time() * 1000)
         for group, stream, text in (
-            ("containers", "archive/i-1", "archive says this"),
-            ("containers", "edge/i-1", "edge says that"),
+            ("containers", "i-1/archive", "archive says this"),
+            ("containers", "i-1/edge", "edge says that"),
             ("host", "i-1", "host says something"),
         ):
             name = f"/orthweb/{NAME}/{group}"

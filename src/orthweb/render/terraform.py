@@ -19,9 +19,9 @@ _FOR_HOSTS: Final[Mapping[str, Collection[str] | None]] = {
     "tls": ("profile", "client_certificates"),
     "dicom": None,
     "archive": ("overwrite", "stable_age", "dicom_threads", "http_threads", "writers", "readers"),
-    "index": ("connections",),
+    "index": ("snapshot_before", "connections"),
     "s3": ("addressing", "storage_class", "deadline", "cache"),
-    "docker": None,
+    "docker": ("subnet", "archive_memory", "archive_cpus", "edge_memory", "edge_cpus"),
 }
 """Tables, and their keys (None: all), that mean something on a host. The rest Terraform or the host itself decides."""
 

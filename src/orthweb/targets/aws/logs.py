@@ -1,6 +1,6 @@
 """The logs of a site on AWS, which CloudWatch Logs keeps.
 
-Containers write to streams ``SERVICE/INSTANCE`` of one group; hosts and the database have groups of their own.
+Containers write to streams ``INSTANCE/SERVICE`` of one group; hosts and the database have groups of their own.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ BACK_SECONDS: Final = (3600, 24 * 3600, 14 * 24 * 3600)
 POLL: Final = 2.0
 """Seconds between two looks for new lines: CloudWatch allows few calls a second."""
 
-STREAMS: Final = 200
+STREAMS: Final = 50
+"""So many streams are looked at, those that were written to last: AWS gives no more at once."""
 
 
 class CloudWatchLogs:
@@ -41,7 +42,7 @@ class CloudWatchLogs:
 
     def names(self) -> Sequence[str]:
         """Name the logs that there are: each service of the hosts, the hosts themselves, the database."""
-        services = sorted({stream.partition("/")[0] for stream in self._container_streams()})
+        services = sorted({stream.rpartition("/")[2] for stream in self._container_streams()})
         others = [name for name in self._groups if name != CONTAINERS]
         return [*services, *sorted(others)]
 
@@ -53,13 +54,15 @@ class CloudWatchLogs:
         """Give the last bytes of a log; none when there is no such log."""
         if name not in self.names():
             return b""
+        # A line has some 100 bytes.
         return "\n".join(self.tail(name, size // 100).new()).encode()[-size:]
 
-    def _where(self, name: str) -> tuple[str, str]:
-        """Give the group of a log, and what the names of its streams begin with."""
+    def _where(self, name: str) -> tuple[str, tuple[str, ...]]:
+        """Give the group of a log, and the names of its streams; none for all of them."""
         if name in self._groups and name != CONTAINERS:
-            return self._groups[name], ""
-        return self._groups.get(CONTAINERS, ""), f"{name}/"
+            return self._groups[name], ()
+        streams = [stream for stream in self._container_streams() if stream.rpartition("/")[2] == name]
+        return self._groups.get(CONTAINERS, ""), tuple(streams)
 
     def _container_streams(self) -> list[str]:
         if self._streams is None:
@@ -68,7 +71,7 @@ class CloudWatchLogs:
             if group is not None:
                 with told(f"log group {group}"):
                     found = self._session.client("logs").describe_log_streams(
-                        logGroupName=group, orderBy="LastEventTime", descending=True, limit=50
+                        logGroupName=group, orderBy="LastEventTime", descending=True, limit=STREAMS
                     )
                 self._streams = [str(each["logStreamName"]) for each in found["logStreams"]]
         return self._streams
@@ -77,10 +80,10 @@ class CloudWatchLogs:
 class _Tail:
     """The end of a log, of all hosts together, in the order of time."""
 
-    def __init__(self, session: Session, group: str, prefix: str, lines: int) -> None:
+    def __init__(self, session: Session, group: str, streams: Sequence[str], lines: int) -> None:
         self._session = session
         self._group = group
-        self._prefix = prefix
+        self._streams = list(streams)
         self._lines = lines
         self._since: int | None = None
         self._seen: set[str] = set()
@@ -107,7 +110,7 @@ class _Tail:
         self._since = now * 1000
         last = found[-self._lines :] if self._lines else []
         self._said(found)
-        return [_line(each, self._prefix) for each in last]
+        return [_line(each) for each in last]
 
     def _said(self, found: list[dict[str, Any]]) -> list[str]:
         fresh = [each for each in found if each["eventId"] not in self._seen]
@@ -115,13 +118,13 @@ class _Tail:
             # Lines of several hosts may come late: the last ten seconds are looked at again.
             self._since = max(self._since or 0, int(found[-1]["timestamp"]) - 10_000)
             self._seen = {each["eventId"] for each in found}
-        return [_line(each, self._prefix) for each in fresh]
+        return [_line(each) for each in fresh]
 
     def _events(self, since: int) -> list[dict[str, Any]]:
         self._asked = time.monotonic()
         asked: dict[str, Any] = {"logGroupName": self._group, "startTime": since}
-        if self._prefix:
-            asked["logStreamNamePrefix"] = self._prefix
+        if self._streams:
+            asked["logStreamNames"] = self._streams
         found: list[dict[str, Any]] = []
         try:
             with told(f"log group {self._group}"):
@@ -134,6 +137,6 @@ class _Tail:
         return sorted(found, key=lambda each: int(each["timestamp"]))
 
 
-def _line(event: Mapping[str, Any], prefix: str) -> str:
-    host = str(event.get("logStreamName", "")).removeprefix(prefix)
+def _line(event: Mapping[str, Any]) -> str:
+    host = str(event.get("logStreamName", "")).partition("/")[0]
     return f"{host}  {str(event['message']).rstrip()}"
