@@ -15,8 +15,8 @@ resource "aws_backup_vault" "this" {
   force_destroy = !var.production
 }
 
-# Governance mode: recovery points cannot be removed early but by somebody who may remove the lock. Compliance mode would
-# forbid it to everybody, AWS included, and with it to end a site.
+# Governance mode: recovery points cannot be removed early but by somebody who may remove the lock. Compliance mode
+# would forbid it to everybody, AWS included, and with it to end a site.
 resource "aws_backup_vault_lock_configuration" "this" {
   count = var.production ? 1 : 0
 

@@ -10,9 +10,9 @@ terraform {
 }
 
 # Two keys, and not one for each service: a key costs a dollar a month, and another one after each of its first two
-# rotations. The line runs where people differ. Whoever reads images, the index or a secret has patients' data at hand, so
-# one key covers them; whoever audits logs must not be able to open any of it, and AWS services have to write logs by
-# themselves, which the other key's policy allows them and this one's does not.
+# rotations. The line runs where people differ. Whoever reads images, the index or a secret has patients' data at
+# hand, so one key covers them; whoever audits logs must not be able to open any of it, and AWS services have to write
+# logs by themselves, which the other key's policy allows them and this one's does not.
 
 locals {
   log_group_prefix = "arn:${var.partition}:logs:${var.region}:${var.account_id}:log-group"

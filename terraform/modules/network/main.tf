@@ -66,7 +66,8 @@ resource "aws_vpc" "this" {
   tags = { Name = var.name }
 }
 
-# Without rules: whatever somebody starts in this VPC without a security group can reach nothing and is reached by nothing.
+# Without rules: whatever somebody starts in this VPC without a security group can reach nothing and is reached by
+# nothing.
 resource "aws_default_security_group" "closed" {
   vpc_id = aws_vpc.this.id
 
@@ -88,8 +89,11 @@ resource "aws_subnet" "this" {
     ignore_changes = [availability_zone]
 
     precondition {
-      condition     = length(local.zones_offered) >= var.zone_count
-      error_message = "instance_type: ${var.instance_type} is offered in ${length(local.zones_offered)} zones of ${var.region}, zone_count wants ${var.zone_count}. Choose another type or region."
+      condition = length(local.zones_offered) >= var.zone_count
+      error_message = join(" ", [
+        "instance_type: ${var.instance_type} is offered in ${length(local.zones_offered)} zones of ${var.region},",
+        "zone_count wants ${var.zone_count}. Choose another type or region.",
+      ])
     }
   }
 }
@@ -258,8 +262,8 @@ resource "aws_vpc_endpoint" "s3" {
   tags = { Name = "${var.name}-s3" }
 }
 
-# Who may call through an endpoint; what they may do there is for their own policies. Credentials of another account, which
-# would carry data out, are refused.
+# Who may call through an endpoint; what they may do there is for their own policies. Credentials of another account,
+# which would carry data out, are refused.
 data "aws_iam_policy_document" "interface" {
   for_each = toset(local.endpoint_services)
 

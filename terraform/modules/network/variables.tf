@@ -57,7 +57,7 @@ variable "vpc_cidr" {
     error_message = "vpc_cidr must be an IPv4 range without host bits, such as 10.83.0.0/16."
   }
   validation {
-    condition     = try(tonumber(split("/", var.vpc_cidr)[1]) >= 16 && tonumber(split("/", var.vpc_cidr)[1]) <= 22, false)
+    condition     = contains(range(16, 23), try(tonumber(split("/", var.vpc_cidr)[1]), 0))
     error_message = "vpc_cidr must have a prefix length from /16 to /22."
   }
 }

@@ -10,7 +10,8 @@ terraform {
 }
 
 # Every security group and every rule of the site is in this file: who may talk to whom is read here and nowhere else.
-# Security groups do not filter Amazon's DNS resolver, time service and instance metadata, so hosts need no rule for them.
+# Security groups do not filter Amazon's DNS resolver, time service and instance metadata, so hosts need no rule for
+# them.
 
 locals {
   https_port = 443
@@ -25,8 +26,14 @@ locals {
   # Clients come to the load balancer where there is one, else to the host.
   front_id = local.ha ? aws_security_group.load_balancer[0].id : aws_security_group.host.id
   clients = merge(
-    { for block in toset(var.https_cidr_blocks) : "https-${block}" => { port = local.https_port, cidr = block, what = "HTTPS" } },
-    { for block in toset(var.dicom_cidr_blocks) : "dicom-${block}" => { port = local.dicom_port, cidr = block, what = "DICOM TLS" } },
+    {
+      for block in toset(var.https_cidr_blocks) :
+      "https-${block}" => { port = local.https_port, cidr = block, what = "HTTPS" }
+    },
+    {
+      for block in toset(var.dicom_cidr_blocks) :
+      "dicom-${block}" => { port = local.dicom_port, cidr = block, what = "DICOM TLS" }
+    },
   )
 }
 

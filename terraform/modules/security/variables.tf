@@ -28,7 +28,9 @@ variable "https_cidr_blocks" {
   type        = list(string)
 
   validation {
-    condition     = alltrue([for block in var.https_cidr_blocks : can(cidrnetmask(block)) && try(cidrsubnet(block, 0, 0) == block, false)])
+    condition = alltrue([
+      for block in var.https_cidr_blocks : can(cidrnetmask(block)) && try(cidrsubnet(block, 0, 0) == block, false)
+    ])
     error_message = "https_cidr_blocks must be IPv4 ranges without host bits, such as 203.0.113.0/24."
   }
 }
@@ -38,7 +40,9 @@ variable "dicom_cidr_blocks" {
   type        = list(string)
 
   validation {
-    condition     = alltrue([for block in var.dicom_cidr_blocks : can(cidrnetmask(block)) && try(cidrsubnet(block, 0, 0) == block, false)])
+    condition = alltrue([
+      for block in var.dicom_cidr_blocks : can(cidrnetmask(block)) && try(cidrsubnet(block, 0, 0) == block, false)
+    ])
     error_message = "dicom_cidr_blocks must be IPv4 ranges without host bits, such as 203.0.113.0/24."
   }
 }
@@ -49,7 +53,9 @@ variable "cli_cidr_block" {
   default     = null
 
   validation {
-    condition     = var.cli_cidr_block == null || (can(cidrnetmask(var.cli_cidr_block)) && try(cidrsubnet(var.cli_cidr_block, 0, 0) == var.cli_cidr_block, false))
+    condition = var.cli_cidr_block == null || (
+      can(cidrnetmask(var.cli_cidr_block)) && try(cidrsubnet(var.cli_cidr_block, 0, 0) == var.cli_cidr_block, false)
+    )
     error_message = "cli_cidr_block must be an IPv4 range without host bits, such as 203.0.113.7/32."
   }
   validation {
@@ -66,12 +72,15 @@ variable "modality_endpoints" {
   validation {
     condition = alltrue([
       for modality in var.modality_endpoints :
-      try(cidrsubnet(modality.cidr, 0, 0) == modality.cidr, false) && can(cidrnetmask(modality.cidr)) && modality.port >= 1 && modality.port <= 65535 && modality.port == floor(modality.port)
+      can(cidrnetmask(modality.cidr)) && try(cidrsubnet(modality.cidr, 0, 0) == modality.cidr, false) &&
+      modality.port >= 1 && modality.port <= 65535 && modality.port == floor(modality.port)
     ])
     error_message = "modality_endpoints must each have an IPv4 range without host bits, such as 192.0.2.10/32, and a TCP port."
   }
   validation {
-    condition     = alltrue([for modality in var.modality_endpoints : can(regex("^[A-Za-z0-9 ._-]{1,64}$", modality.name))])
+    condition = alltrue([
+      for modality in var.modality_endpoints : can(regex("^[A-Za-z0-9 ._-]{1,64}$", modality.name))
+    ])
     error_message = "modality_endpoints must have names of letters, digits, spaces and ._- only."
   }
   validation {

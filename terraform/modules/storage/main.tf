@@ -29,7 +29,8 @@ resource "aws_s3_bucket" "images" {
   bucket        = local.images_name
   force_destroy = !var.production
 
-  # object_lock_enabled stays unset: a change of it would replace the bucket. The lock below works on an existing bucket.
+  # object_lock_enabled stays unset: a change of it would replace the bucket. The lock below works on an existing
+  # bucket.
 }
 
 resource "aws_s3_bucket_ownership_controls" "images" {
@@ -74,8 +75,8 @@ resource "aws_s3_bucket_server_side_encryption_configuration" "images" {
 resource "aws_s3_bucket_lifecycle_configuration" "images" {
   bucket = aws_s3_bucket.images.id
 
-  # Only the tiers that answer at once: a comparison study from five years ago must not take hours to open. Objects below
-  # 128 KB stay where they are, as AWS advises.
+  # Only the tiers that answer at once: a comparison study from five years ago must not take hours to open. Objects
+  # below 128 KB stay where they are, as AWS advises.
   rule {
     id     = "intelligent-tiering"
     status = "Enabled"
@@ -113,8 +114,8 @@ resource "aws_s3_bucket_object_lock_configuration" "images" {
 
   bucket = aws_s3_bucket.images.id
 
-  # Governance and not compliance mode: a court, a patient's right to erasure or a mistake must remain possible to act on,
-  # by somebody who may bypass it by name.
+  # Governance and not compliance mode: a court, a patient's right to erasure or a mistake must remain possible to act
+  # on, by somebody who may bypass it by name.
   rule {
     default_retention {
       mode = "GOVERNANCE"
@@ -168,8 +169,8 @@ data "aws_iam_policy_document" "images" {
     }
   }
 
-  # Content only. Managing the bucket stays with whoever IAM lets do it; so does deleting outside production, which is how
-  # `terraform destroy` empties the bucket.
+  # Content only. Managing the bucket stays with whoever IAM lets do it; so does deleting outside production, which is
+  # how `terraform destroy` empties the bucket.
   statement {
     sid    = "DenyImagesToOthers"
     effect = "Deny"
@@ -190,8 +191,8 @@ data "aws_iam_policy_document" "images" {
     }
   }
 
-  # Deleting an image hides it; only the lifecycle rule, which no policy binds, removes the version. So a stolen host or a
-  # mistake can be undone for noncurrent_days.
+  # Deleting an image hides it; only the lifecycle rule, which no policy binds, removes the version. So a stolen host
+  # or a mistake can be undone for noncurrent_days.
   dynamic "statement" {
     for_each = var.production ? ["versions"] : []
 
@@ -547,8 +548,8 @@ data "aws_iam_policy_document" "logs" {
     }
   }
 
-  # A load balancer logs what it does to TLS itself. Passing TCP through, as here, it writes nothing; a TLS listener that
-  # somebody adds is recorded from its first connection.
+  # A load balancer logs what it does to TLS itself. Passing TCP through, as here, it writes nothing; a TLS listener
+  # that somebody adds is recorded from its first connection.
   statement {
     sid       = "LoadBalancerLogs"
     actions   = ["s3:PutObject"]

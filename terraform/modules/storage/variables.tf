@@ -102,7 +102,9 @@ variable "replica_bucket_arn" {
   default     = null
 
   validation {
-    condition     = var.replica_bucket_arn == null ? true : can(regex("^arn:[a-z-]+:s3:::[a-z0-9.-]+$", var.replica_bucket_arn))
+    condition = (
+      var.replica_bucket_arn == null ? true : can(regex("^arn:[a-z-]+:s3:::[a-z0-9.-]+$", var.replica_bucket_arn))
+    )
     error_message = "replica_bucket_arn must be a bucket's ARN, such as arn:aws:s3:::hospital-images-replica."
   }
 }
@@ -117,7 +119,9 @@ variable "replica_key_arn" {
     error_message = "replica_key_arn and replica_bucket_arn must be given together."
   }
   validation {
-    condition     = var.replica_key_arn == null ? true : can(regex("^arn:[a-z-]+:kms:[a-z0-9-]+:[0-9]{12}:key/", var.replica_key_arn))
+    condition = (
+      var.replica_key_arn == null ? true : can(regex("^arn:[a-z-]+:kms:[a-z0-9-]+:[0-9]{12}:key/", var.replica_key_arn))
+    )
     error_message = "replica_key_arn must be a KMS key's ARN (not an alias)."
   }
 }

@@ -22,7 +22,7 @@ variable "vpc_cidr" {
     error_message = "vpc_cidr must be an IPv4 range such as 10.83.0.0/16."
   }
   validation {
-    condition     = try(tonumber(split("/", var.vpc_cidr)[1]) >= 16 && tonumber(split("/", var.vpc_cidr)[1]) <= 22, false)
+    condition     = contains(range(16, 23), try(tonumber(split("/", var.vpc_cidr)[1]), 0))
     error_message = "vpc_cidr must have a prefix length from /16 to /22."
   }
 }
@@ -47,16 +47,20 @@ variable "client_cidr_block" {
   type        = string
 
   validation {
-    condition     = can(cidrnetmask(var.client_cidr_block)) && try(tonumber(split("/", var.client_cidr_block)[1]) >= 12 && tonumber(split("/", var.client_cidr_block)[1]) <= 22, false)
+    condition = (
+      can(cidrnetmask(var.client_cidr_block)) &&
+      contains(range(12, 23), try(tonumber(split("/", var.client_cidr_block)[1]), 0))
+    )
     error_message = "client_cidr_block must be an IPv4 range with a prefix length from /12 to /22."
   }
   validation {
-    # The shorter prefix of the two decides: with it, equal networks mean that one range contains the other.
-    condition = try(
-      cidrhost("${split("/", var.client_cidr_block)[0]}/${min(split("/", var.client_cidr_block)[1], split("/", var.vpc_cidr)[1])}", 0)
-      != cidrhost("${split("/", var.vpc_cidr)[0]}/${min(split("/", var.client_cidr_block)[1], split("/", var.vpc_cidr)[1])}", 0),
-      false
-    )
+    # Ranges overlap when both are the same network at the shorter of their prefixes.
+    condition = try(length(distinct([
+      for block in [var.client_cidr_block, var.vpc_cidr] : cidrhost(join("/", [
+        split("/", block)[0],
+        min([for each in [var.client_cidr_block, var.vpc_cidr] : tonumber(split("/", each)[1])]...),
+      ]), 0)
+    ])) == 2, false)
     error_message = "client_cidr_block must not overlap vpc_cidr."
   }
 }
