@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from orthweb.aws.errors import told
+from orthweb.aws.errors import AwsError, told
 from orthweb.aws.session import Session
 from orthweb.cost import Volumes, estimate
 from orthweb.cost.plan import parse
@@ -157,7 +157,7 @@ def prepare(place: Place, report: Report = quiet) -> Ready:
     )
     _check_size(variables)
     place.make()
-    work.write(place.work, variables, _backend(session, site))
+    work.write(place.work, variables, backend(session, site.name, site.aws.state_bucket))
     terraform = Terraform(program, place.work, place.log, report)
     terraform.init()
     future = replace(
@@ -217,14 +217,28 @@ def _check_size(variables: Mapping[str, Any]) -> None:
             )
 
 
-def _backend(session: Session, site: Site) -> dict[str, Any]:
-    bucket = site.aws.state_bucket
-    where = None
-    if bucket is not None:
+def backend(session: Session, name: str, bucket: str | None) -> dict[str, Any]:
+    """Say where Terraform's state is kept, for `work.write`.
+
+    Raises
+    ------
+    UsageError : the bucket is not there.
+    AwsError : it may not be used.
+    """
+    if bucket is None:
+        return work.backend(name, session.region, None)
+    try:
         with told(f"aws.state_bucket: {bucket}"):
             found = session.client("s3").head_bucket(Bucket=bucket)
-        where = found.get("BucketRegion")
-    return work.backend(site.name, session.region, bucket, where)
+    except AwsError as error:
+        if error.code not in ("404", "NoSuchBucket", "NotFound"):
+            raise
+        raise UsageError(
+            f"aws.state_bucket: {bucket}: there is no such bucket",
+            f"make it, with versioning: aws s3 mb s3://{bucket}; aws s3api put-bucket-versioning --bucket {bucket} "
+            "--versioning-configuration Status=Enabled",
+        ) from error
+    return work.backend(name, session.region, bucket, found.get("BucketRegion"))
 
 
 def plan(place: Place, ready: Ready, report: Report = quiet) -> Planned:

@@ -152,12 +152,7 @@ def _terraform(place: Place, session: Session, memory: Memory, report: Report) -
         # On another machine than before: the state is in the bucket, and the variables only have to be right.
         ready = planning.prepare(place, report)
         return ready.terraform
-    bucket = place.site.aws.state_bucket
-    where = None
-    if bucket is not None:
-        with told(f"aws.state_bucket: {bucket}"):
-            where = session.client("s3").head_bucket(Bucket=bucket).get("BucketRegion")
-    work.write(place.work, None, work.backend(memory.name, memory.region, bucket, where))
+    work.write(place.work, None, planning.backend(session, memory.name, place.site.aws.state_bucket))
     terraform = Terraform(find(), place.work, place.log, report)
     terraform.init()
     return terraform
