@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,7 +28,9 @@ def root(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> boo
 
 
 @contextmanager
-def held(host: str = "127.0.0.1", port: int = 0) -> Iterator[int]:
+def held(host: str = "127.0.0.1") -> Iterator[int]:
+    # Not the system's choice: another program's connection could get that one as soon as it is free again.
+    port = next(each for each in iter(lambda: random.randint(FIRST, LAST), 0) if ports.is_free(each))
     with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET) as server:
         yield server.getsockname()[1]
 

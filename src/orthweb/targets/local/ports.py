@@ -77,6 +77,7 @@ def choose(
     ours : ports that the running site itself listens on.
     """
     taken = {site.edge.https_port, site.edge.dicom_port}
+    reserved = set(kept.values())  # of names whose turn comes later
     generator = random.SystemRandom()
 
     def one(name: str) -> int:
@@ -89,7 +90,7 @@ def choose(
             # A root without the right to low ports (some containers) has to do with the others.
             first, last = (LOW_FIRST, LOW_LAST) if low and attempt < 100 else (FIRST, LAST)
             port = generator.randint(first, last)
-            if port not in taken and is_free(port):
+            if port not in taken | reserved and is_free(port):
                 taken.add(port)
                 return port
         raise OrthwebError(f"no free TCP port between {FIRST} and {LAST}", "stop what uses them: `ss -ltnp` lists it")
