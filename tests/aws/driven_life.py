@@ -53,7 +53,7 @@ CHANGED = (
 )
 
 STEPS = (
-    *("planned", "untouched", "interrupted", "up", "again", "status", "credentials", "logs", "validate"),
+    *("planned", "untouched", "interrupted", "up", "again", "status", "credentials", "trust", "client", "logs"),
     *("refused", "changed", "settled", "failed", "mended", "stopped", "paused", "started"),
     *("kept", "guarded", "destroyed", "left"),
 )
@@ -214,9 +214,10 @@ class Driven:
         yield "again", self.orthweb("plan")
         yield "status", self.orthweb("status")
         yield "credentials", self.orthweb("credentials", "--json")
+        yield "trust", self.orthweb("trust", "dcmtk")
+        yield "client", self.orthweb("certificates", "client", "ct1", "--json")
         self._log_something()
         yield "logs", self.orthweb("logs", "-n", "5")
-        yield "validate", self.orthweb("validate", "--list")
         yield "refused", self._refused()
         self._write(CHANGED)
         yield "changed", self.orthweb("up")

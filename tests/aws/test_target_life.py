@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
+from cryptography import x509
 
 from aws.driven_life import HOSTNAME, NAME, Driven, resources_of
 
@@ -67,6 +69,20 @@ def test_status_when_the_site_runs_then_shows_hosts_database_bucket_and_cost(dri
 def test_credentials_when_asked_for_then_are_those_that_the_hosts_made(driven: Driven) -> None:
     assert driven.hosts is not None
     assert resources_of(driven.credentials) == {"user": "admin", "password": driven.hosts.password}
+
+
+def test_trust_when_asked_for_then_names_the_site_as_clients_reach_it(driven: Driven) -> None:
+    assert driven.trust.code == 0, driven.trust.err
+    assert f"{HOSTNAME} 11112" in driven.trust.out
+
+
+def test_client_certificate_when_issued_then_is_the_site_s_and_the_authority_s_key_stays_nowhere(
+    driven: Driven,
+) -> None:
+    assert driven.client.code == 0, driven.client.err
+    certificate = x509.load_pem_x509_certificate(Path(resources_of(driven.client)["certificate"]).read_bytes())
+    assert "site CA" in certificate.issuer.rfc4514_string()
+    assert not list((driven.site / ".orthweb" / "pki").glob("site-ca.key"))
 
 
 def test_logs_when_shown_then_have_each_service_of_the_hosts(driven: Driven) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,21 +13,19 @@ from orthweb.cli import console
 
 if TYPE_CHECKING:
     from orthweb.pki import Listed
-    from orthweb.site import Site
+    from orthweb.targets.base import Target
 
 program = typer.Typer(help="List, renew and issue certificates.", no_args_is_help=True)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print facts as JSON.")]
 
 
-def _site() -> tuple[Site, Path, Path]:
-    """Read the site file; give the site, the folder it lies in and the PKI folder."""
-    from orthweb import sitefile
+def _target() -> tuple[Target, Path]:
+    """Read the site file; give the site's target and the folder that the file lies in."""
     from orthweb.targets import open_site
 
     site_file = console.settings.site_file
-    base = site_file.absolute().parent
-    return sitefile.load(site_file), base, open_site(site_file).state.pki
+    return open_site(site_file), site_file.absolute().parent
 
 
 @program.command("list")
@@ -34,8 +33,8 @@ def list_certificates(as_json: AsJson = False) -> None:
     """List the site's certificates: names, issuer, days left."""
     from orthweb.pki import inventory
 
-    site, base, folder = _site()
-    listed = inventory(folder, site, base)
+    target, base = _target()
+    listed = inventory(target.state.pki, target.site, base)
     if as_json:
         console.facts([_facts(one) for one in listed])
     elif listed:
@@ -75,9 +74,12 @@ def client(
 ) -> None:
     """Issue a DICOM client certificate for a modality or another peer."""
     from orthweb import pki, trust
+    from orthweb.targets.base import Remote
 
-    site, base, folder = _site()
-    issued = pki.issue_client(folder, site, name, days, out=out.absolute() if out else None)
+    target, base = _target()
+    site, folder = target.site, target.state.pki
+    with target.issuing() if isinstance(target, Remote) else nullcontext():
+        issued = pki.issue_client(folder, site, name, days, out=out.absolute() if out else None)
     if as_json:
         console.facts(
             {

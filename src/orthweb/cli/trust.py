@@ -24,14 +24,13 @@ def trust(
     as_json: Annotated[bool, typer.Option("--json", help="Print facts as JSON.")] = False,
 ) -> None:
     """Export the CA (PEM, Java trust store) and print ready-to-paste commands for DICOM toolkits and browsers."""
-    from orthweb import sitefile
     from orthweb import trust as subject
     from orthweb.pki import paths
     from orthweb.targets import open_site
 
     site_file = console.settings.site_file
-    site, base = sitefile.load(site_file), site_file.absolute().parent
-    state = open_site(site_file).state
+    target = open_site(site_file)
+    site, state, base = target.site, target.state, site_file.absolute().parent
     connection = subject.export(state.pki, site, base, out or state.root / "trust")
     connection = subject.with_client(connection, client, paths(state.pki, site, base).client_folder)
     chosen = subject.instructions(connection, tool)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
@@ -153,3 +154,6 @@ class Remote(Protocol):
 
     def fetch(self) -> None:
         """Bring them here, as they are now."""
+
+    def issuing(self) -> AbstractContextManager[None]:
+        """Have the site's CA at hand for a block, to issue a certificate."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import httpx
@@ -63,6 +66,32 @@ def fetch(session: Session, place: Place) -> None:
     if place.site.tls.certificate is not None:
         found = own.load(place.site, place.base, datetime.now(UTC))
         write_whole(place.pki.trusted_by_clients, found.root.public_bytes(Encoding.PEM))
+
+
+@contextlib.contextmanager
+def issuing(session: Session, place: Place) -> Iterator[None]:
+    """Have the site's CA at hand for a block; its key stays in memory. To be called with the lock held.
+
+    Raises
+    ------
+    NotRunningError : no host has made it yet.
+    """
+    found = _secret(session, f"{place.prefix.strip('/')}/tls")
+    files = place.pki.site_ca
+    if not found.get("site-ca.pem") or not found.get("site-ca.key"):
+        raise NotRunningError("the site has no CA yet", "orthweb up")
+    write_whole(files.certificate, found["site-ca.pem"].encode())
+    descriptor = os.memfd_create("orthweb")
+    try:
+        os.fchmod(descriptor, 0o600)
+        os.write(descriptor, found["site-ca.key"].encode())
+        # A name that leads into this process: when it is gone, so is the key.
+        files.key.unlink(missing_ok=True)
+        files.key.symlink_to(f"/proc/{os.getpid()}/fd/{descriptor}")
+        yield
+    finally:
+        files.key.unlink(missing_ok=True)
+        os.close(descriptor)
 
 
 def access(place: Place) -> SiteAccess:

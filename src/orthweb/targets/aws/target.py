@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orthweb.access import SiteAccess
 from orthweb.aws.session import Session
+from orthweb.contradictions_aws import DICOM_PORT, HTTPS_PORT
 from orthweb.errors import NotRunningError, UsageError
 from orthweb.site import Site
 from orthweb.state import FOLDER_NAME, StateFolder
@@ -47,12 +49,19 @@ class AwsTarget:
         probe: Probe = reaching.ready,
         patience: Patience | None = None,
     ) -> None:
-        self.site = site
         self.place = Place(site, base, file_name)
         self._probe = probe
         self._patience = patience
         self._unguarded = False
         folder.inspect(self.place.state.root)
+        self.site = self._reached()
+
+    def _reached(self) -> Site:
+        """Give the site as clients reach it: under AWS's name, where its file has none, on the ports of AWS."""
+        site = self.place.site
+        ports = {"https_port": HTTPS_PORT, "dicom_port": DICOM_PORT}
+        name = self.place.memory().output("public_name") or site.hostname
+        return site.model_copy(update={"hostname": name, "edge": site.edge.model_copy(update=ports)})
 
     @property
     def state(self) -> StateFolder:
@@ -144,6 +153,15 @@ class AwsTarget:
         with folder.locked(self.state, quiet):
             self.place.make()
             reaching.fetch(Session(memory.region), self.place)
+
+    @contextmanager
+    def issuing(self) -> Iterator[None]:
+        """Have the site's CA at hand for a block, to issue a certificate."""
+        memory = self._known()
+        with folder.locked(self.state, quiet):
+            self.place.make()
+            with reaching.issuing(Session(memory.region), self.place):
+                yield
 
     def host_facts(self) -> None:
         """Give nothing: nobody looks at the hosts from here."""
