@@ -5,14 +5,14 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
-import json
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from datetime import datetime
 from pathlib import Path
 from threading import Event
-from typing import Final
+from typing import Any, Final
 
 from orthweb import __version__, image
 from orthweb.aws.errors import AwsError, told
@@ -23,9 +23,13 @@ from orthweb.image import engine as engines
 from orthweb.image.engine import Engine, EngineError
 from orthweb.render.terraform import image_references
 from orthweb.site import Site
+from orthweb.targets.aws import hosts
 from orthweb.targets.base import Done, Report
 
 ROLES: Final[tuple[image.Role, ...]] = ("archive", "edge", "ops")
+CREATED: Final = "org.opencontainers.image.created"
+"""Label with the date of the Debian packages in an image."""
+
 POLL: Final = 3.0
 """Seconds between two looks for the repositories."""
 
@@ -36,13 +40,60 @@ def needed(site: Site) -> tuple[image.Role, ...]:
     return tuple(role for role in ROLES if role not in given)
 
 
-def tag(site: Site) -> str:
-    """Give the tag of the images in the site's repositories; other sources have another one."""
+def tag(session: Session, site: Site) -> str:
+    """Give the tag of the images in the site's repositories: another one for other sources, or newer Debian packages.
+
+    The tag that hosts run stays as long as it is of these sources, and this machine has not built newer images since.
+
+    Raises
+    ------
+    AwsError : AWS does not say what there is.
+    """
     if site.aws.image_tag is not None:
         return site.aws.image_tag
     tree = context.sources()
     digest = hashlib.sha256("".join(context.digest(role, tree) for role in ROLES).encode()).hexdigest()
-    return f"{__version__}-{digest[:12]}"
+    ours = f"{__version__}-{digest[:12]}"
+    roles = needed(site)
+    if not roles:
+        return ours
+    running = hosts.read(session, f"/orthweb/{site.name}").wanted.images.get(roles[0], "").rpartition(":")[2]
+    if not running.startswith(ours):
+        return ours
+    built, pushed = _built(roles), _pushed(session, site, roles[0], running)
+    if built is not None and pushed is not None and built > pushed:
+        return f"{ours}-{built:%Y%m%dT%H%M}"
+    return running
+
+
+def _built(roles: Sequence[image.Role]) -> datetime | None:
+    """Tell of when the packages are in the images that this machine has; None when it lacks one."""
+    try:
+        engine = engines.find()
+        found = [engine.image(image.reference(role)) for role in roles if image.present(role, engine)]
+    except OrthwebError:
+        return None
+    dates = [datetime.fromisoformat(each.labels[CREATED]) for each in found if each and CREATED in each.labels]
+    return max(dates) if len(dates) == len(roles) else None
+
+
+def _pushed(session: Session, site: Site, role: image.Role, wanted: str) -> datetime | None:
+    """Tell when an image was pushed; None when there is none."""
+    try:
+        found = _described(session, site, role, wanted)
+    except AwsError as error:
+        if error.code not in ("ImageNotFound", "RepositoryNotFound"):
+            raise
+        return None
+    when: datetime = found["imagePushedAt"]
+    return when
+
+
+def _described(session: Session, site: Site, role: image.Role, wanted: str) -> dict[str, Any]:
+    name = f"{site.name}/{role}"
+    with told(f"image repository {name}"):
+        found = session.client("ecr").describe_images(repositoryName=name, imageIds=[{"imageTag": wanted}])
+    return dict(found["imageDetails"][0])
 
 
 def lacking(session: Session, site: Site, wanted: str) -> list[image.Role]:
@@ -55,10 +106,7 @@ def lacking(session: Session, site: Site, wanted: str) -> list[image.Role]:
     result = []
     for role in needed(site):
         try:
-            with told(f"image repository {site.name}/{role}"):
-                session.client("ecr").describe_images(
-                    repositoryName=f"{site.name}/{role}", imageIds=[{"imageTag": wanted}]
-                )
+            _described(session, site, role, wanted)
         except AwsError as error:
             if error.code not in ("ImageNotFound", "RepositoryNotFound"):
                 raise
@@ -183,8 +231,3 @@ def _repositories(session: Session, site: Site, roles: list[image.Role], stop: E
             continue
         return {names[each["repositoryName"]]: str(each["repositoryUri"]) for each in found}
     return None
-
-
-def wanted_references(parameter: str) -> dict[str, str]:
-    """Read the references that hosts are told, by role."""
-    return {str(role): str(reference) for role, reference in json.loads(parameter).items()}

@@ -138,6 +138,8 @@ def _database(session: Session, identifier: str) -> Iterator[ServiceStatus]:
 
 
 def _notes(place: Place, memory: Memory, found: SiteAccess | None) -> Iterator[str]:
+    if place.site.hostname != "localhost" and place.site.aws.hosted_zone is None and memory.output("dns_target"):
+        yield f"DNS    {place.site.hostname} should point to {memory.output('dns_target')}"
     if memory.output("s3bucket"):
         yield f"Images {memory.output('s3bucket')}"
     if found is not None:

@@ -145,7 +145,7 @@ def prepare(place: Place, report: Report = quiet) -> Ready:
     version = memory.secrets_version
     if memory.given and digest and memory.given != digest:
         version += 1
-    tag = images.tag(site)
+    tag = images.tag(session, site)
     variables = render.variables(
         site,
         region=session.region,
