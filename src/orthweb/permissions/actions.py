@@ -35,7 +35,8 @@ VERBS: Final[Mapping[str, Needs]] = {
         update="autoscaling:UpdateAutoScalingGroup ec2:StartInstances StopInstances rds:StartDBInstance StopDBInstance"
     ),
     "orthweb destroy": needs(
-        read="ec2:DescribeNetworkInterfaces rds:DescribeDBSnapshots", delete="ecr:BatchDeleteImage ListImages"
+        read="ec2:DescribeNetworkInterfaces rds:DescribeDBSnapshots tag:GetResources",
+        delete="ecr:BatchDeleteImage ListImages ssm:DeleteParameters",
     ),
     "Terraform's state in a bucket": needs("s3:PutObject", "s3:GetObject ListBucket", delete="s3:DeleteObject"),
 }

@@ -43,6 +43,7 @@ WITHOUT_RESOURCE: Final = _words(
     logs:CreateLogDelivery logs:DeleteLogDelivery logs:DescribeLogGroups
     sns:GetSubscriptionAttributes sns:SetSubscriptionAttributes sns:Unsubscribe
     ssm:DescribeParameters
+    tag:GetResources
     """
 )
 """Actions that AWS defines without resources (beside EC2's Describe actions): theirs is ``*``."""
