@@ -145,12 +145,13 @@ resource "aws_lb_target_group" "this" {
   deregistration_delay   = 300
   connection_termination = true
 
-  # One answer decides for both services: the archive works, index included, and the host is not about to leave.
+  # One answer decides for both services: the archive works, index included, and the host is not about to leave. 429 says
+  # that others ask too often: who may reach HTTPS must not be able to take a host out of service by asking.
   health_check {
     protocol            = "HTTPS"
     port                = var.ports.health
     path                = "/healthz"
-    matcher             = "200"
+    matcher             = "200,429"
     interval            = 10
     timeout             = 8
     healthy_threshold   = 2
