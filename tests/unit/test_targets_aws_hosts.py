@@ -45,8 +45,7 @@ def put(name: str, value: str) -> None:
 
 def instance() -> str:
     tags = [{"ResourceType": "instance", "Tags": [{"Key": "orthweb:site", "Value": "pacs"}]}]
-    image = client("ec2").describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
-    made = client("ec2").run_instances(ImageId=image, MinCount=1, MaxCount=1, TagSpecifications=tags)
+    made = client("ec2").run_instances(ImageId="ami-12c6146b", MinCount=1, MaxCount=1, TagSpecifications=tags)
     return str(made["Instances"][0]["InstanceId"])
 
 
@@ -156,18 +155,27 @@ def test_stop_and_start_when_called_then_host_and_database_stop_and_start(sessio
     one = instance()
     database()
     lines: list[str] = []
-    assert power.stop(session, "pacs", "", "pacs-index", lines.append)
+    assert power.stop(session, "pacs", "", lines.append)
     assert {each.state for each in hosts.instances(session, "pacs")} <= {"stopping", "stopped"}
     assert any("starts it again after 7 days" in line for line in lines)
-    assert not power.stop(session, "pacs", "", "pacs-index", lines.append)
-    items = power.start(session, "pacs", "pacs-index", lines.append, sleep=lambda _: None)
+    assert not power.stop(session, "pacs", "", lines.append)
+    items = power.start(session, "pacs", lines.append, sleep=lambda _: None)
     assert [item.what for item in items] == ["database", f"host {one}"]
-    assert power.start(session, "pacs", "pacs-index", lines.append, sleep=lambda _: None) == []
+    assert power.start(session, "pacs", lines.append, sleep=lambda _: None) == []
 
 
 def test_start_when_there_is_no_site_yet_then_does_nothing(session: Session) -> None:
-    assert power.start(session, "pacs", "", quiet) == []
-    assert power.start(session, "pacs", "pacs-index", quiet) == []
+    assert power.start(session, "pacs", quiet) == []
+
+
+def test_reports_when_their_hosts_are_gone_then_are_forgotten(session: Session) -> None:
+    one = instance()
+    says(one, "ready")
+    says("i-0gone", "ready")
+    hosts.forget_gone(session, "pacs")
+    assert set(hosts.read(session, "/orthweb/pacs").reports) == {one}
+    hosts.forget(session, "pacs")
+    assert hosts.read(session, "/orthweb/pacs").reports == {}
 
 
 MEMORY = Memory("pacs", REGION, "111122223333", "10.83.0.0/16", "s3")

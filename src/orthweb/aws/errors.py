@@ -107,6 +107,12 @@ _KINDS: Final = (
         "another name, or remove it",
     ),
     _Kind(
+        r"InvalidDBInstanceState|Incorrect\w*State\w*|Invalid\w*State|ScalingActivityInProgress|ResourceInUse",
+        None,
+        None,
+        "AWS is still busy with it: repeat the command in some minutes",
+    ),
+    _Kind(
         r"EndpointConnection|ConnectTimeout|ReadTimeout|ConnectionClosed|SSL|ProxyConnection|HTTPClient|ConnectionError",
         r"no such host|connection refused|i/o timeout|network is unreachable|TLS handshake timeout|x509:|dial tcp|"
         r"Could not connect to the endpoint",

@@ -12,7 +12,7 @@ from orthweb.access import SiteAccess
 from orthweb.errors import NotRunningError, OrthwebError
 from orthweb.image import Role
 from orthweb.image.engine import Engine
-from orthweb.targets.aws import changes, images, planning, power, reaching
+from orthweb.targets.aws import changes, hosts, images, planning, power, reaching
 from orthweb.targets.aws.hosts import FAILED_SECONDS, READY_SECONDS, Waiting
 from orthweb.targets.aws.place import Place
 from orthweb.targets.aws.planning import Planned, Ready
@@ -95,7 +95,7 @@ class Bringup:
             roles = images.lacking(ready.session, place.site, ready.image_tag)
             engine = images.engine_for(roles)
             known = place.memory()
-            started = power.start(ready.session, place.site.name, known.output("database_identifier"), self._report)
+            started = power.start(ready.session, place.site.name, self._report) if known.known else []
             planned = planning.plan(place, ready, self._report)
             items = self._items(ready, planned, roles)
             for line in planned.summary:
@@ -119,6 +119,7 @@ class Bringup:
                 patience=patience.failed,
                 deadline=patience.ready,
             ).run()
+            hosts.forget_gone(ready.session, place.site.name)
             self._report("fetching password and certificates")
             reaching.fetch(ready.session, place)
             self._answer(str(outputs.get("dns_target") or ""))

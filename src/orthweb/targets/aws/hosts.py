@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -272,12 +272,20 @@ def _state(said: HostReport) -> str:
     return f"{said.state}, {said.message}" if said.message else said.state
 
 
-def summary(found: Sequence[HostReport]) -> str:
-    """Count hosts by state."""
-    counts: dict[str, int] = {}
-    for each in found:
-        counts[each.state] = counts.get(each.state, 0) + 1
-    return ", ".join(f"{number} {state}" for state, number in counts.items())
+def forget(session: Session, name: str, identities: Collection[str] | None = None) -> None:
+    """Delete what hosts said of themselves; None: all of them."""
+    prefix = f"/orthweb/{name}"
+    said = read(session, prefix).reports
+    names = [f"{prefix}/hosts/{each}" for each in said if identities is None or each in identities]
+    with told(f"parameters {prefix}/hosts"):
+        for start in range(0, len(names), 10):
+            session.client("ssm").delete_parameters(Names=names[start : start + 10])
+
+
+def forget_gone(session: Session, name: str) -> None:
+    """Delete what hosts said that are no more."""
+    there = {each.identity for each in instances(session, name)}
+    forget(session, name, read(session, f"/orthweb/{name}").reports.keys() - there)
 
 
 def is_missing(error: AwsError) -> bool:

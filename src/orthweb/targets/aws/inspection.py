@@ -52,7 +52,7 @@ def status(place: Place, probe: Probe = reaching.ready) -> SiteStatus:
     if not memory.known:
         return _site(place, memory, "absent", "there is no site here yet: orthweb up", ())
     session = Session(memory.region)
-    services = [*_hosts(session, memory.name), *_database(session, memory.output("database_identifier"))]
+    services = [*_hosts(session, memory.name), *_database(session, power.index_of(memory.name))]
     problem: str | None
     found: SiteAccess | None = None
     try:
@@ -127,7 +127,7 @@ def _tag(reference: str) -> str:
 
 
 def _database(session: Session, identifier: str) -> Iterator[ServiceStatus]:
-    found = power.database(session, identifier) if identifier else None
+    found = power.database(session, identifier)
     if found is None:
         return
     said = str(found["DBInstanceStatus"])

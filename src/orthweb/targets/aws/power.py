@@ -12,8 +12,16 @@ from orthweb.errors import OrthwebError
 from orthweb.targets.aws import hosts
 from orthweb.targets.base import Done, PlanItem, Report
 
-START_SECONDS: Final = 20 * 60.0
-"""RDS takes some minutes to start an instance."""
+START_SECONDS: Final = 30 * 60.0
+"""RDS takes some minutes to start an instance, and more to make one."""
+
+BUSY: Final = ("creating", "starting", "stopping", "rebooting")
+"""States in which RDS changes nothing."""
+
+
+def index_of(name: str) -> str:
+    """Give the identifier of a site's database."""
+    return f"{name}-index"
 
 
 def database(session: Session, identifier: str) -> dict[str, Any] | None:
@@ -33,26 +41,20 @@ def database(session: Session, identifier: str) -> dict[str, Any] | None:
     return dict(found["DBInstances"][0])
 
 
-def start(
-    session: Session, name: str, identifier: str, report: Report, sleep: Callable[[float], None] = time.sleep
-) -> list[PlanItem]:
-    """Start what `stop` stopped; Terraform could change neither while it is stopped. Say what was started.
-
-    Parameters
-    ----------
-    identifier : of the database; empty before there is one.
+def start(session: Session, name: str, report: Report, sleep: Callable[[float], None] = time.sleep) -> list[PlanItem]:
+    """Start what `stop` stopped, and wait for a database that an interrupted call began to make: Terraform could
+    change neither. Say what was started.
     """
-    if not identifier:
-        return []
     items = []
     waited = 0.0
+    identifier = index_of(name)
     while (found := database(session, identifier)) is not None:
         status = str(found["DBInstanceStatus"])
         if status == "stopped":
             with told(f"database {identifier}"):
                 session.client("rds").start_db_instance(DBInstanceIdentifier=identifier)
             items.append(PlanItem("start", "database", "was stopped"))
-        elif status not in ("starting", "stopping"):
+        elif status not in BUSY:
             break
         if waited > START_SECONDS:
             raise OrthwebError(
@@ -69,7 +71,7 @@ def start(
     return items
 
 
-def stop(session: Session, name: str, group: str, identifier: str, report: Report) -> bool:
+def stop(session: Session, name: str, group: str, report: Report) -> bool:
     """Stop hosts and database; tell whether any of them ran.
 
     Raises
@@ -90,7 +92,8 @@ def stop(session: Session, name: str, group: str, identifier: str, report: Repor
             session.client("ec2").stop_instances(InstanceIds=running)
         report(Done(f"host {', '.join(running)}: stops"))
         ran = True
-    found = database(session, identifier) if identifier else None
+    identifier = index_of(name)
+    found = database(session, identifier)
     if found is not None and found["DBInstanceStatus"] == "available":
         with told(f"database {identifier}"):
             session.client("rds").stop_db_instance(DBInstanceIdentifier=identifier)

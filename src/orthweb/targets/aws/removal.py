@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from orthweb.aws.errors import AwsError, told
 from orthweb.aws.session import Session
 from orthweb.errors import OrthwebError, UsageError
-from orthweb.targets.aws import planning, power, reaching, work
+from orthweb.targets.aws import hosts, planning, power, reaching, work
+from orthweb.targets.aws.changes import changes
 from orthweb.targets.aws.place import Memory, Place
 from orthweb.targets.aws.progress import Progress
 from orthweb.targets.aws.terraform import Terraform, find
@@ -41,8 +42,8 @@ def losses(place: Place) -> Iterator[str]:
     session = _session(memory)
     yield f"the site {memory.name} in account {memory.account}, {memory.region}: hosts, network, secrets, certificates"
     yield f"images: {_images(session, place, memory)}"
-    identifier = memory.output("database_identifier")
-    found = power.database(session, identifier) if identifier else None
+    identifier = power.index_of(memory.name)
+    found = power.database(session, identifier)
     if found is not None:
         yield (
             f"the index: database {identifier} ({found['AllocatedStorage']} GiB) and its automatic backups; a final "
@@ -124,16 +125,14 @@ def destroy(place: Place, report: Report = quiet, *, unguarded: bool = False) ->
         )
     session = _session(memory)
     terraform = _terraform(place, session, memory, report)
-    power.start(session, memory.name, memory.output("database_identifier"), report)
+    power.start(session, memory.name, report)
     given, _ = planning.own_certificate(place) if memory.given else ({}, "")
     if production:
-        report("lifting the protection of database, load balancer, keys and bucket")
-        terraform.plan(Progress(report).message, given, [UNPROTECTED])
-        terraform.apply(Progress(report).message, given)
+        _lift(terraform, given, report)
     report("Terraform: planning the removal")
     terraform.plan(Progress(report).message, given, ["-destroy", UNPROTECTED])
     terraform.apply(Progress(report).message, given)
-    _forget_hosts(session, memory.name)
+    hosts.forget(session, memory.name)
     left = list(leftovers(session, memory.name))
     if left:
         raise OrthwebError(
@@ -142,6 +141,17 @@ def destroy(place: Place, report: Report = quiet, *, unguarded: bool = False) ->
         )
     if memory.output("final_snapshot"):
         report(Done(f"the index's final snapshot stays: {memory.output('final_snapshot')}"))
+
+
+def _lift(terraform: Terraform, given: Mapping[str, str], report: Report) -> None:
+    """Take the protection from what there is; make nothing that a call that was interrupted left unmade."""
+    report("lifting the protection of database, load balancer, secrets and bucket")
+    found = changes(terraform.plan(Progress(report).message, given, [UNPROTECTED]))
+    there = [f"-target={each.address}" for each in found if each.action == "change"]
+    if there and len(there) < len(found):
+        terraform.plan(Progress(report).message, given, [UNPROTECTED, *there])
+    if there:
+        terraform.apply(Progress(report).message, given)
 
 
 def _terraform(place: Place, session: Session, memory: Memory, report: Report) -> Terraform:
@@ -156,16 +166,6 @@ def _terraform(place: Place, session: Session, memory: Memory, report: Report) -
     terraform = Terraform(find(), place.work, place.log, report)
     terraform.init()
     return terraform
-
-
-def _forget_hosts(session: Session, name: str) -> None:
-    """Delete what hosts said of themselves: they wrote it, not Terraform."""
-    client = session.client("ssm")
-    with told(f"parameters /orthweb/{name}/hosts"):
-        pages = client.get_paginator("get_parameters_by_path").paginate(Path=f"/orthweb/{name}/hosts", Recursive=True)
-        names = [str(each["Name"]) for page in pages for each in page["Parameters"]]
-        for start in range(0, len(names), 10):
-            client.delete_parameters(Names=names[start : start + 10])
 
 
 def leftovers(session: Session, name: str) -> Iterator[str]:

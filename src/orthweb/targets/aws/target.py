@@ -100,8 +100,8 @@ class AwsTarget:
         with folder.locked(self.state, report):
             memory = self._known()
             session = Session(memory.region)
-            group, identifier = memory.output("autoscaling_group"), memory.output("database_identifier")
-            ran = power.stop(session, memory.name, group, identifier, report)
+            group = memory.output("autoscaling_group")
+            ran = power.stop(session, memory.name, group, report)
             gateways = "load balancer, NAT gateways, " if group else "the Elastic IP address, "
             report(Done(f"still costs: storage of bucket and database, backups, {gateways}keys and secrets"))
             return ran
