@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
 import boto3
@@ -25,18 +26,27 @@ SITE = 'name = "pacs"\n'
 DIGEST = hashlib.sha256(SITE.encode()).hexdigest()
 
 
+@cache
 def client(service: str) -> Any:
-    return boto3.client(service, region_name=REGION)
+    return boto3.client(service, region_name=REGION, aws_access_key_id="testing", aws_secret_access_key="testing")
+
+
+class Shared(Session):
+    """A session whose clients the tests share: botocore takes a second for one of EC2."""
+
+    def __init__(self) -> None:
+        self.region = REGION
+
+    def client(self, service: str) -> Any:
+        return client(service)
 
 
 @pytest.fixture
-def session(monkeypatch: pytest.MonkeyPatch) -> Iterator[Session]:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
+def session() -> Iterator[Session]:
     with mock_aws():
         put("site", SITE)
         put("images", json.dumps(IMAGES))
-        yield Session(REGION)
+        yield Shared()
 
 
 def put(name: str, value: str) -> None:
