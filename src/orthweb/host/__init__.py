@@ -38,6 +38,7 @@ def started(file: Path, run: Path, kept: Path, note: Callable[[str], None]) -> t
     instance = metadata.read()
     for folder in (run, kept):
         folder.mkdir(mode=0o711, parents=True, exist_ok=True)
+        folder.chmod(0o711)  # the services' users pass it, whatever the umask
 
     def line(text: str) -> None:
         note(text)

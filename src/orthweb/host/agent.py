@@ -105,6 +105,8 @@ class Agent:
         self._known: _Known | None = None
         self._rarely = _Cached()
         self._quick = ""
+        self._unused = False
+        """Whether a password or certificate was written that the containers have not been given yet."""
 
     # --- what is wanted ------------------------------------------------------------------------------------------
 
@@ -140,9 +142,8 @@ class Agent:
         parts = [
             found.digest,
             [server.host, server.port],
-            known.admin.values.get("password", ""),
-            dict(known.site.values),
-            dict(known.certificate.values) if known.certificate else {},
+            # Never their values: the digest stands in a parameter that is no secret.
+            *(version.identity for version in (known.admin, known.site, known.certificate) if version is not None),
         ]
         digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
         mine = self.instance.identity
@@ -259,7 +260,7 @@ class Agent:
         return known
 
     def _write(self) -> bool:
-        """Write what `up` reads; tell whether a secret of it differed."""
+        """Write what `up` reads; tell whether something secret of it waits for an `up`."""
         from orthweb.targets.host import folder
 
         known = self.known
@@ -268,12 +269,15 @@ class Agent:
             (self._run / path).parent.mkdir(parents=True, exist_ok=True)
             shared.write({self._run / path: text.encode()}, 0o600)
         password = f"{rotation.login_of(known.index).password}\n".encode()
-        changed = shared.write({self._run / composition.PASSWORD: password}, 0o600)
+        # Noted before the next file is written: whatever fails from here on, the next round goes on with an `up`.
+        self._unused |= shared.write({self._run / composition.PASSWORD: password}, 0o600)
         own = known.certificate is not None and bool(known.certificate.values.get("certificate"))
         if own:
             assert known.certificate is not None
             pem, key = (known.certificate.values.get(name, "").encode() for name in ("certificate", "key"))
-            changed |= shared.write({self._run / composition.CERTIFICATE: pem, self._run / composition.KEY: key}, 0o600)
+            self._unused |= shared.write(
+                {self._run / composition.CERTIFICATE: pem, self._run / composition.KEY: key}, 0o600
+            )
         values = composition.values(
             known.parameters.site,
             known.parameters,
@@ -284,15 +288,24 @@ class Agent:
             own=own,
         )
         shared.write({self._run / SITE_FILE: composition.text(values).encode()}, 0o600)
+        # Where the services' users cannot pass, root's state would lie elsewhere: on the disk.
+        where = folder.locate(self._run).root
+        if where != self._run.resolve() / FOLDER_NAME:
+            raise OrthwebError(
+                f"{where}: the state folder would lie there, and secrets belong into {self._run} alone",
+                f"chmod o+x {self._run} and the folders above it",
+            )
         state = folder.make(self._run)
         shared.write({state.root / folder.IDENTITY: f"{shared.identity(known.site)}\n".encode()}, 0o600)
-        changed |= shared.write_passwords(state.secrets, known.admin, known.site)
-        return shared.write_certificates(state.pki, known.tls) or changed
+        self._unused |= shared.write_passwords(state.secrets, known.admin, known.site)
+        self._unused |= shared.write_certificates(state.pki, known.tls)
+        return self._unused
 
     def _up(self) -> None:
         self._kept.mkdir(parents=True, exist_ok=True)
         for item in self._target.up(self._report):
             self._report(f"{item.action} {item.what}: {item.why}")
+        self._unused = False
         self._quicken()
 
     def _share_certificates(self) -> None:
