@@ -83,6 +83,21 @@ def host(the_world: World, pushed: None) -> Machine:
     return made
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _second(request: pytest.FixtureRequest) -> None:
+    """Let the second host boot while the first is tested, when somebody asks for it: most of that is waiting."""
+    if any("hosts" in getattr(item, "fixturenames", ()) for item in request.session.items):
+        request.getfixturevalue("second")
+
+
+@pytest.fixture(scope="session")
+def second(the_world: World, host: Machine) -> Machine:
+    """Another host of the same site, which boots."""
+    made = the_world.host(12)
+    made.start()
+    return made
+
+
 @pytest.fixture(scope="session")
 def site(the_world: World, host: Machine) -> SiteAccess:
     """How the running site is reached from outside."""

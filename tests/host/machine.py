@@ -52,6 +52,11 @@ fi
 exec unshare --cgroup --pid --fork --kill-child --ipc --uts sh -c "$INNER" sh "$@"
 """
 
+# What is left of its groups when it is gone; other tests' are not its own.
+CLEAR = """
+find /sys/fs/cgroup -depth -type d \\( -path "/sys/fs/cgroup/$1*" -o -path "/sys/fs/cgroup/*/$1*" \\) -exec rmdir {} +
+"""
+
 # The first process: mounts what a kernel's first process finds, and becomes systemd.
 INNER = """
 set -eu
@@ -103,6 +108,8 @@ exec chroot . sh -c '
     exec env -i container=orthweb-test PATH=/usr/sbin:/usr/bin:/sbin:/bin SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1 "$@"
 ' sh /sbin/init $options
 """
+
+_ENTER = (sys.executable, "-c", ENTER, "sh", "-c", CGROUPS, "sh")
 
 
 class Machine:
@@ -205,6 +212,7 @@ class Machine:
         """Cut its power and forget it."""
         self.kill()
         self._network.leave(self.name)
+        subprocess.run([*_ENTER, "sh", "-c", CLEAR, "sh", self.name], capture_output=True, check=False)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def reboot(self) -> None:
@@ -265,7 +273,7 @@ class Machine:
         """Start it, and again whenever it has rebooted. In one thread, because it ends with the thread that made it."""
         while True:
             self._network.join(self.name, self.address)
-            command = [sys.executable, "-c", ENTER, "sh", "-c", CGROUPS, "sh", "sh", "-c", OUTER, "sh"]
+            command = [*_ENTER, "sh", "-c", OUTER, "sh"]
             spaces = ["nsenter", f"--net=/run/netns/{self.name}", "setpriv", "--pdeathsig=KILL"]
             with (self.folder / "console").open("ab") as log:
                 self._process = subprocess.Popen(

@@ -78,7 +78,8 @@ for unit in systemd-udevd.service systemd-udevd-control.socket systemd-udevd-ker
     systemd-modules-load.service systemd-sysctl.service; do
     ln -sf /dev/null /etc/systemd/system/$unit
 done
-# As in Debian's image. There cloud-init also sets up the network.
+# The network is set up from outside; cloud-init would ask for an address once more.
+rm -f /usr/sbin/dhcpcd
 cat >/etc/cloud/cloud.cfg.d/90-image.cfg <<CLOUD
 apt_preserve_sources_list: true
 datasource_list: [Ec2]

@@ -261,6 +261,11 @@ class World:
             SecretId=f"orthweb/{self.name}/{which}", SecretString=json.dumps(values)
         )
 
+    def serves(self, machine: Machine, since: str) -> bool:
+        """Tell whether a host has said that it serves, later than when it said something else."""
+        said = self.status(machine)
+        return bool(said["state"] == "ready" and said["at"] > since)
+
     def secret(self, which: str) -> Json:
         """Give the current value of one of the site's secrets."""
         found = self.client("secretsmanager").get_secret_value(SecretId=f"orthweb/{self.name}/{which}")
