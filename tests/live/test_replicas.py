@@ -33,6 +33,8 @@ from live.sites import LiveSite, live_site
 from orthweb.dicom.association import associate
 from orthweb.dicom.peer import Peer
 from orthweb.render.envoy_routes import SESSION, SESSION_HEADER
+from orthweb.targets.base import quiet
+from orthweb.targets.host.rolling import upstreams
 
 WRITERS, READERS = ("archive", "archive-2"), ("reader", "reader-2")
 NOTHING = "00000000-00000000-00000000-00000000-00000000"
@@ -56,6 +58,16 @@ def running(four: LiveSite) -> LiveSite:
 
 
 # -- who gets what ----------------------------------------------------------------------------------------------------
+
+
+def test_up_when_it_has_ended_then_the_edge_gives_work_to_every_process(four: LiveSite) -> None:
+    four.orthweb("down")
+    target = four.target
+    target.up(quiet)
+    found = upstreams(target.place.run / "edge" / "admin.sock")
+    assert found is not None
+    assert len({each.address for each in found}) == len(READERS) + 2 * len(WRITERS)
+    assert [each.address for each in found if not each.alive] == []
 
 
 @pytest.mark.parametrize(

@@ -105,16 +105,17 @@ class _Judge:
 
 
 def await_all(place: Place) -> None:
-    """Wait until every process of the archive answers by itself.
+    """Wait until every process of the archive answers by itself, and the edge has seen it.
 
     Raises
     ------
     OrthwebError : one does not.
     """
-    processes = {process.name: process for process in place.kept_layout().endpoints.archives}
-    judge = _Judge(place, processes, secrets.read(place.state.secrets))
-    for name in processes:
-        rolling.await_ready(name, judge)
+    archives = place.kept_layout().endpoints.archives
+    judge = _Judge(place, {process.name: process for process in archives}, secrets.read(place.state.secrets))
+    for process in archives:
+        rolling.await_ready(process.name, judge)
+    rolling.await_use(place.admin, archives)
 
 
 def _roll(

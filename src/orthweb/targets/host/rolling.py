@@ -190,6 +190,11 @@ class Edge:
         _noticed(self._admin, addresses(self._archives[name]), lambda each: not _drains(each) and each.alive)
 
 
+def await_use(admin: Path, archives: Sequence[ArchiveProcess]) -> None:
+    """Wait until the edge has seen that every process answers: until then it gives a reader's work to the writers."""
+    _noticed(admin, {each for process in archives for each in addresses(process)}, lambda each: each.alive)
+
+
 def roll(
     names: Sequence[str],
     edge: Edge,

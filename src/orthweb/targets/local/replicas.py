@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import time
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 
 from orthweb import secrets
 from orthweb.errors import OrthwebError
@@ -80,6 +81,10 @@ class _Judge:
         return problem
 
 
+def _admin(place: Place) -> Path:
+    return place.run / "edge" / "admin.sock"
+
+
 def roll(
     place: Place, layout: Layout, names: Sequence[str], items: Sequence[File | Bundle], users: Accounts, report: Report
 ) -> None:
@@ -126,19 +131,20 @@ def roll(
         return "it runs with its old configuration"
 
     order = sorted(names, key=lambda name: processes[name].writes)
-    edge = rolling.Edge(place.run / "edge" / "admin.sock", endpoints.archives, tell)
+    edge = rolling.Edge(_admin(place), endpoints.archives, tell)
     rolling.roll(order, edge, restart, ready, report)
 
 
 def await_all(place: Place) -> None:
-    """Wait until every Orthanc answers by itself: through the edge one would do.
+    """Wait until every Orthanc answers by itself (through the edge one would do), and the edge has seen it.
 
     Raises
     ------
     OrthwebError : one does not.
     """
     kept = secrets.read(place.state.secrets)
-    processes = {process.name: process for process in place.kept_endpoints().archives}
-    judge = _Judge(place, processes, kept, RETRY_SECONDS)
-    for name in processes:
-        rolling.await_ready(name, judge)
+    archives = place.kept_endpoints().archives
+    judge = _Judge(place, {process.name: process for process in archives}, kept, RETRY_SECONDS)
+    for process in archives:
+        rolling.await_ready(process.name, judge)
+    rolling.await_use(_admin(place), archives)
