@@ -152,8 +152,9 @@ resource "aws_db_instance" "this" {
   }
 
   lifecycle {
-    # Either would replace the database: a snapshot is only for its making, and its zone is where it is now.
-    ignore_changes = [snapshot_identifier, availability_zone]
+    # Each of these would replace the database: a snapshot is only for its making, its zone is where it is now, and one
+    # that was made from a snapshot keeps the snapshot's key (RDS takes no other one when it restores).
+    ignore_changes = [snapshot_identifier, availability_zone, kms_key_id]
   }
 
   depends_on = [aws_iam_role_policy_attachment.monitoring]
