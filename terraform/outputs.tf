@@ -49,6 +49,26 @@ output "region" {
   value       = local.region
 }
 
+output "account_id" {
+  description = "AWS account of the site."
+  value       = local.account_id
+}
+
+output "vpc_cidr" {
+  description = "Address range of the site's network."
+  value       = var.vpc_cidr
+}
+
+output "storage" {
+  description = "Where images are stored: s3 or database."
+  value       = var.use_s3_storage ? "s3" : "database"
+}
+
+output "production" {
+  description = "Whether what holds data is protected against removal."
+  value       = var.production
+}
+
 output "topology" {
   description = "single or ha."
   value       = var.topology

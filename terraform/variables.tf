@@ -30,6 +30,17 @@ variable "region" {
   }
 }
 
+variable "account_id" {
+  description = "AWS account that the site is in: with credentials for another one nothing is done. null allows any."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.account_id == null ? true : can(regex("^[0-9]{12}$", var.account_id))
+    error_message = "account_id must be the 12 digits of an AWS account."
+  }
+}
+
 variable "tags" {
   description = "Tags of everything, besides orthweb:site."
   type        = map(string)

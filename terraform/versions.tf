@@ -14,6 +14,9 @@ terraform {
 provider "aws" {
   region = var.region
 
+  # Other credentials than those that were meant must not make the site a second time in another account.
+  allowed_account_ids = var.account_id == null ? null : [var.account_id]
+
   default_tags {
     tags = local.tags
   }

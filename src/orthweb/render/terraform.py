@@ -35,6 +35,7 @@ def variables(
     authorities: Mapping[str, bytes] | None = None,
     given: Collection[str] = (),
     secrets_version: int = 1,
+    account: str | None = None,
 ) -> dict[str, Any]:
     """Give Terraform's variables for a site; nothing in them is secret.
 
@@ -46,11 +47,13 @@ def variables(
     authorities : the CAs that modalities' certificates are verified with (PEM), by modality.
     given : secrets that are handed to Terraform apart from these: ``certificate``.
     secrets_version : raised when they changed.
+    account : the only one in which Terraform may do anything; None for any.
     """
     aws, database = site.aws, site.aws.database
     return {
         "name": site.name,
         "region": region,
+        "account_id": account,
         "tags": dict(aws.tags or {}),
         "production": aws.production,
         "topology": aws.topology,

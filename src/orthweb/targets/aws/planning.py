@@ -149,6 +149,7 @@ def prepare(place: Place, report: Report = quiet) -> Ready:
     variables = render.variables(
         site,
         region=session.region,
+        account=identity.account,
         image_tag=tag,
         public_key=_public_key(place),
         authorities=modality_authorities(site),
