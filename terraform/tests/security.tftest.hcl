@@ -116,6 +116,28 @@ run "ha_admits_clients_to_the_load_balancer_and_only_it_to_hosts" {
   }
 }
 
+run "modalities_of_one_range_and_port_share_a_rule" {
+  variables {
+    modality_endpoints = [
+      { name = "CT1", cidr = "192.0.2.0/24", port = 104 },
+      { name = "MR1", cidr = "192.0.2.0/24", port = 104 },
+      { name = "US1", cidr = "192.0.2.0/24", port = 11112 },
+      { name = "CLOUD", cidr = "0.0.0.0/0", port = 443 },
+    ]
+  }
+
+  module {
+    source = "./modules/security"
+  }
+
+  assert {
+    condition = toset([
+      for rule in aws_vpc_security_group_egress_rule.host_to_modality : "${rule.description}: ${rule.cidr_ipv4} ${rule.from_port}"
+    ]) == toset(["Modality CT1, MR1: 192.0.2.0/24 104", "Modality US1: 192.0.2.0/24 11112"])
+    error_message = "AWS refuses two rules for the same range and port."
+  }
+}
+
 run "ssh_for_the_world_host_bits_ipv6_and_two_modalities_of_one_name_are_refused" {
   command = plan
 

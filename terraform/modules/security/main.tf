@@ -23,6 +23,18 @@ locals {
   # What the load balancer asks of hosts; the health port may be one of the other two.
   host_ports = { for port in distinct([local.https_port, local.dicom_port, var.health_port]) : tostring(port) => port }
 
+  # AWS refuses a second rule for the same range and port, and two modalities may well share them: AE titles of one
+  # archive, or peers whose addresses only DNS knows. Rules are told apart by what they open, not by whom it is for.
+  destinations = { for modality in var.modality_endpoints : "${modality.cidr}:${modality.port}" => modality... }
+  open_anyway  = concat(["0.0.0.0/0:443"], var.http_mirrors ? ["0.0.0.0/0:80"] : [])
+  modalities = {
+    for destination, all in local.destinations : destination => {
+      cidr        = all[0].cidr
+      port        = all[0].port
+      description = substr("Modality ${join(", ", sort(all[*].name))}", 0, 255) # AWS takes no more
+    } if !contains(local.open_anyway, destination)
+  }
+
   # Clients come to the load balancer where there is one, else to the host.
   front_id = local.ha ? aws_security_group.load_balancer[0].id : aws_security_group.host.id
   clients = merge(
@@ -143,10 +155,10 @@ resource "aws_vpc_security_group_egress_rule" "host_to_http" {
 }
 
 resource "aws_vpc_security_group_egress_rule" "host_to_modality" {
-  for_each = { for modality in var.modality_endpoints : modality.name => modality }
+  for_each = local.modalities
 
   security_group_id = aws_security_group.host.id
-  description       = "Modality ${each.key}"
+  description       = each.value.description
   cidr_ipv4         = each.value.cidr
   ip_protocol       = "tcp"
   from_port         = each.value.port
