@@ -30,7 +30,6 @@ variables {
 }
 
 run "the_index_is_encrypted_private_and_beside_its_host" {
-  command = plan
 
   module {
     source = "./modules/database"
@@ -60,9 +59,9 @@ run "the_index_is_encrypted_private_and_beside_its_host" {
   assert {
     condition = (
       !aws_db_instance.this.skip_final_snapshot &&
-      aws_db_instance.this.final_snapshot_identifier == "radiology-final-01234567"
+      can(regex("^radiology-final-[0-9]{8}-[0-9]{6}$", aws_db_instance.this.final_snapshot_identifier))
     )
-    error_message = "The index must leave a snapshot."
+    error_message = "The index must leave a snapshot, under a name that no index before it can have left one under."
   }
   assert {
     condition = (
@@ -128,6 +127,42 @@ run "secrets_are_made_empty" {
   }
 }
 
+run "secrets_of_production_are_recoverable" {
+  module {
+    source = "./modules/secrets"
+  }
+
+  variables {
+    production = true
+    # An apply under test needs a value for every write-only variable.
+    admin_password  = "correct horse battery"
+    tls_certificate = "-----BEGIN CERTIFICATE-----\n"
+    tls_key         = "-----BEGIN PRIVATE KEY-----\n"
+  }
+
+  assert {
+    condition     = alltrue([for secret in aws_secretsmanager_secret.this : secret.recovery_window_in_days == 30])
+    error_message = "Secrets of production must be recoverable for a month."
+  }
+}
+
+run "secrets_stay_recoverable_when_production_is_switched_off_to_destroy" {
+  module {
+    source = "./modules/secrets"
+  }
+
+  variables {
+    admin_password  = "correct horse battery"
+    tls_certificate = "-----BEGIN CERTIFICATE-----\n"
+    tls_key         = "-----BEGIN PRIVATE KEY-----\n"
+  }
+
+  assert {
+    condition     = alltrue([for secret in aws_secretsmanager_secret.this : secret.recovery_window_in_days == 30])
+    error_message = "What has to be done before a destroy must not take away what it protects."
+  }
+}
+
 run "a_given_secret_is_written_and_not_kept" {
   command = plan
 
@@ -136,7 +171,6 @@ run "a_given_secret_is_written_and_not_kept" {
   }
 
   variables {
-    production     = true
     given          = ["admin"]
     given_version  = 3
     admin_password = "correct horse battery"
@@ -148,10 +182,6 @@ run "a_given_secret_is_written_and_not_kept" {
       length(aws_secretsmanager_secret_version.certificate) == 0
     )
     error_message = "A given password must be written, in the version that was asked for."
-  }
-  assert {
-    condition     = alltrue([for secret in aws_secretsmanager_secret.this : secret.recovery_window_in_days == 30])
-    error_message = "Secrets of production must be recoverable for a month."
   }
 }
 

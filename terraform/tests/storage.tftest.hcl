@@ -217,7 +217,7 @@ run "keys_rotate" {
     error_message = "Keys must rotate."
   }
   assert {
-    condition     = aws_kms_key.data.deletion_window_in_days == 7 && aws_kms_key.logs.deletion_window_in_days == 7
+    condition     = aws_kms_key.data.deletion_window_in_days == 30 && aws_kms_key.logs.deletion_window_in_days == 30
     error_message = "Outside production keys go as soon as AWS lets them."
   }
   assert {

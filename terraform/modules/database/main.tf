@@ -33,6 +33,17 @@ locals {
   }
 }
 
+# Part of the final snapshot's name, so that a database that is made again does not find the name taken by the snapshot
+# that the one before it left. `terraform apply -replace=module.database.terraform_data.made` gives another one.
+resource "terraform_data" "made" {
+  input            = formatdate("YYYYMMDD-hhmmss", plantimestamp())
+  triggers_replace = [var.vpc_id]
+
+  lifecycle {
+    ignore_changes = [input]
+  }
+}
+
 resource "aws_db_subnet_group" "this" {
   name        = local.identifier
   description = "Isolated subnets of ${var.name}"
@@ -133,7 +144,7 @@ resource "aws_db_instance" "this" {
   copy_tags_to_snapshot     = true
   snapshot_identifier       = var.snapshot
   skip_final_snapshot       = false
-  final_snapshot_identifier = "${var.name}-final-${substr(trimprefix(var.vpc_id, "vpc-"), 0, 8)}"
+  final_snapshot_identifier = "${var.name}-final-${terraform_data.made.output}"
   deletion_protection       = var.production
   # What apply says is done when it ends, not in the next maintenance window.
   apply_immediately = true

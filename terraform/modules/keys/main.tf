@@ -34,8 +34,9 @@ locals {
     "kms:ReEncryptTo",
   ]
 
-  # What a key encrypted is lost with it: a production site's keys can be called back as long as AWS allows.
-  deletion_window_in_days = var.production ? 30 : 7
+  # What a key encrypted is lost with it, the final snapshot of the index above all: keys can be called back as long as AWS
+  # allows. Waiting costs nothing, and the names of keys are free at once.
+  deletion_window_in_days = 30
 }
 
 data "aws_iam_policy_document" "data" {

@@ -32,6 +32,11 @@ resource "aws_secretsmanager_secret" "this" {
 
   # Without production's window the name is free at once, so that a site can be destroyed and made again under its name.
   recovery_window_in_days = var.production ? 30 : 0
+
+  lifecycle {
+    # Before a site in production is destroyed, production has to be switched off: that must not take the window away.
+    ignore_changes = [recovery_window_in_days]
+  }
 }
 
 resource "aws_secretsmanager_secret_version" "admin" {
