@@ -9,27 +9,22 @@ terraform {
   }
 }
 
-resource "aws_route53_record" "address" {
-  #checkov:skip=CKV2_AWS_23:The address is the Elastic IP that modules/compute makes.
-  count = var.topology == "single" ? 1 : 0
-
+# One record in both topologies: a change of topology changes it in place, and the name is never without an address.
+resource "aws_route53_record" "this" {
+  #checkov:skip=CKV2_AWS_23:The address is the Elastic IP or the load balancer that modules/compute makes.
   zone_id = var.zone_id
   name    = var.hostname
   type    = "A"
-  ttl     = 60
-  records = [var.public_ip]
-}
+  ttl     = var.topology == "single" ? 60 : null
+  records = var.topology == "single" ? [var.public_ip] : null
 
-resource "aws_route53_record" "alias" {
-  count = var.topology == "ha" ? 1 : 0
+  dynamic "alias" {
+    for_each = var.topology == "ha" ? [var.load_balancer] : []
 
-  zone_id = var.zone_id
-  name    = var.hostname
-  type    = "A"
-
-  alias {
-    name                   = var.load_balancer.dns_name
-    zone_id                = var.load_balancer.zone_id
-    evaluate_target_health = true
+    content {
+      name                   = alias.value.dns_name
+      zone_id                = alias.value.zone_id
+      evaluate_target_health = true
+    }
   }
 }
