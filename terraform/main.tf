@@ -153,6 +153,7 @@ module "compute" {
   vpc_id                          = module.network.vpc_id
   public_subnet_ids               = module.network.public_subnet_ids
   private_subnet_ids              = module.network.private_subnet_ids
+  internet_gateway_id             = module.network.internet_gateway_id
   internet_ready                  = module.network.internet_ready
   host_security_group_id          = module.security.host_security_group_id
   load_balancer_security_group_id = module.security.load_balancer_security_group_id
@@ -233,6 +234,8 @@ module "vpn" {
   client_cidr_block      = var.vpn_cidr_block
   server_certificate_arn = var.vpn_server_certificate_arn
   client_ca_arn          = var.vpn_client_ca_arn
+  hostname               = var.hostname
+  private_address        = module.compute.private_address
   logs_key_arn           = module.keys.logs_key_arn
   log_retention_days     = var.log_retention_days
 }
@@ -261,4 +264,32 @@ module "audit" {
   logs_bucket_name   = module.storage.logs_bucket_name
   logs_key_arn       = module.keys.logs_key_arn
   log_retention_days = var.log_retention_days
+}
+
+# A site in production is not removed by one command. What protects each thing by itself (database, load balancer, bucket)
+# would stop `terraform destroy` half-way, with the hosts gone and the bucket stripped. This depends on everything, so that
+# it is the first to be destroyed: when it refuses, nothing has been touched.
+resource "terraform_data" "guard" {
+  input = var.production
+
+  provisioner "local-exec" {
+    when    = destroy
+    command = self.output ? "echo This site is in production. Apply production = false first, then destroy. && exit 1" : "echo Not in production"
+  }
+
+  depends_on = [
+    module.audit,
+    module.backup,
+    module.compute,
+    module.database,
+    module.dns,
+    module.keys,
+    module.network,
+    module.observability,
+    module.registry,
+    module.secrets,
+    module.security,
+    module.storage,
+    module.vpn,
+  ]
 }

@@ -56,7 +56,7 @@ variable "tags" {
 }
 
 variable "production" {
-  description = "true protects what holds data: no deletion of database, load balancer and instance, secrets and keys recoverable, buckets only removed when empty. Set it to false before a `terraform destroy`."
+  description = "true protects what holds data: `terraform destroy` refuses before anything is touched, AWS refuses to delete database, load balancer and instance, secrets that are made are recoverable for 30 days, buckets are only removed when empty. To destroy: apply false first."
   type        = bool
   default     = false
 }
@@ -179,9 +179,10 @@ variable "modality_endpoints" {
   validation {
     condition = alltrue([
       for modality in var.modality_endpoints :
-      can(cidrnetmask(modality.cidr)) && modality.port >= 1 && modality.port <= 65535 && modality.port == floor(modality.port)
+      can(cidrnetmask(modality.cidr)) && try(cidrsubnet(modality.cidr, 0, 0) == modality.cidr, false) &&
+      modality.port >= 1 && modality.port <= 65535 && modality.port == floor(modality.port)
     ])
-    error_message = "modality_endpoints must each have an IPv4 range such as 192.0.2.10/32 and a TCP port."
+    error_message = "modality_endpoints must each have an IPv4 range by its first address, such as 192.0.2.0/24 or 192.0.2.10/32, and a TCP port."
   }
   validation {
     condition     = length(distinct(var.modality_endpoints[*].name)) == length(var.modality_endpoints)
@@ -251,6 +252,10 @@ variable "vpn_server_certificate_arn" {
       length(compact([var.vpn_server_certificate_arn, var.vpn_client_ca_arn, var.vpn_cidr_block])) != 2
     )
     error_message = "vpn_server_certificate_arn, vpn_client_ca_arn and vpn_cidr_block must be given together."
+  }
+  validation {
+    condition     = var.vpn_server_certificate_arn == null || var.topology == "single"
+    error_message = "vpn_server_certificate_arn needs topology single: the load balancer of ha has public addresses alone, which the tunnel does not lead to."
   }
   validation {
     condition = (
@@ -410,7 +415,7 @@ variable "use_s3_storage" {
 }
 
 variable "object_lock_days" {
-  description = "Days that nobody can remove a stored version of an image (object lock, governance mode); null is no lock. It can only be chosen when the bucket is made."
+  description = "Days that nobody can remove a stored version of an image (object lock, governance mode); null is no lock. It can be switched on later, for what is stored from then on; AWS does not let it be switched off again."
   type        = number
   default     = null
 

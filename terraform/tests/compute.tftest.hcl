@@ -17,6 +17,7 @@ variables {
   vpc_id                 = "vpc-0123456789abcdef0"
   public_subnet_ids      = ["subnet-1", "subnet-2"]
   private_subnet_ids     = ["subnet-3", "subnet-4"]
+  internet_gateway_id    = "igw-1"
   internet_ready         = "yes"
   host_security_group_id = "sg-1"
   ports                  = { https = 443, dicom = 11112, health = 443 }

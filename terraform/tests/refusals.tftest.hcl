@@ -110,6 +110,29 @@ run "values_that_do_not_go_together" {
   ]
 }
 
+run "modalities_by_the_address_of_a_host_in_a_range" {
+  command = plan
+
+  variables {
+    modality_endpoints = [{ name = "CT1", cidr = "192.0.2.10/24", port = 104 }]
+  }
+
+  expect_failures = [var.modality_endpoints]
+}
+
+run "a_vpn_that_would_lead_to_public_addresses" {
+  command = plan
+
+  variables {
+    topology                   = "ha"
+    vpn_server_certificate_arn = "arn:aws:acm:eu-central-1:123456789012:certificate/1"
+    vpn_client_ca_arn          = "arn:aws:acm:eu-central-1:123456789012:certificate/2"
+    vpn_cidr_block             = "10.99.0.0/20"
+  }
+
+  expect_failures = [var.vpn_server_certificate_arn]
+}
+
 run "a_key_with_a_passphrase" {
   command = plan
 

@@ -87,4 +87,21 @@ run "ha" {
     condition     = !strcontains(output.next_steps, "docker push registry.example.org")
     error_message = "Nobody must be told to push what is not the site's."
   }
+  assert {
+    condition     = terraform_data.guard.output
+    error_message = "A site in production must refuse to be destroyed."
+  }
+}
+
+# Also what lets the end of this test remove what the runs above made: a site in production refuses.
+run "production_is_switched_off" {
+  variables {
+    topology   = "ha"
+    production = false
+  }
+
+  assert {
+    condition     = !terraform_data.guard.output
+    error_message = "Applying production = false must be all that lets a destroy happen."
+  }
 }

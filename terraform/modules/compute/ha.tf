@@ -130,6 +130,9 @@ resource "aws_lb" "this" {
   security_groups                  = [var.load_balancer_security_group_id]
   enable_cross_zone_load_balancing = true
   enable_deletion_protection       = var.production
+
+  # Not all of the internet's readiness: the NAT gateways in it take two minutes, as the load balancer does itself.
+  depends_on = [terraform_data.gateway]
 }
 
 resource "aws_lb_target_group" "this" {

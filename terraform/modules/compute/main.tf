@@ -72,6 +72,10 @@ resource "terraform_data" "internet" {
   input = var.internet_ready
 }
 
+resource "terraform_data" "gateway" {
+  input = var.internet_gateway_id
+}
+
 resource "aws_key_pair" "this" {
   count = var.ssh_public_key == null ? 0 : 1
 

@@ -46,3 +46,8 @@ output "generation" {
   description = "What a host cannot take over while it runs, as one word: another one replaces the hosts of topology ha, one after the other."
   value       = local.generation
 }
+
+output "private_address" {
+  description = "Address of the single host within the VPC; null in topology ha."
+  value       = one(aws_network_interface.this[*].private_ip)
+}

@@ -73,6 +73,11 @@ variable "vpc_id" {
   type        = string
 }
 
+variable "internet_gateway_id" {
+  description = "The VPC's way to the internet; a public load balancer is made after it."
+  type        = string
+}
+
 variable "internet_ready" {
   description = "Known once hosts can reach the internet; they boot after that."
   type        = string

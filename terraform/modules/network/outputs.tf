@@ -28,6 +28,11 @@ output "flow_log_group_name" {
   value       = aws_cloudwatch_log_group.flow.name
 }
 
+output "internet_gateway_id" {
+  description = "Known once the VPC has a way to the internet: AWS refuses a public load balancer before that."
+  value       = aws_internet_gateway.this.id
+}
+
 output "internet_ready" {
   description = "Known once hosts can reach the internet: what boots in a subnet waits for it, not for the whole network."
   value       = join(" ", concat([aws_route.internet.id], [for route in aws_route.nat : route.id]))
