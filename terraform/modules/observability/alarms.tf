@@ -14,7 +14,7 @@ locals {
         statistic   = "Average", above = true, threshold = 90, period = 300, periods = 6, missing = "notBreaching"
       }
       host-disk = {
-        description = "A host's disk is 85 % full: enlarge disk_size, or make the cache smaller"
+        description = "A host's disk is 85 % full: make the cache smaller, or enlarge disk_size (topology single: then reboot the host)"
         namespace   = local.namespace, metric = "disk-used", dimensions = {}
         statistic   = "Maximum", above = true, threshold = 85, period = 300, periods = 2, missing = "notBreaching"
       }

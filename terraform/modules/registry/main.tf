@@ -33,10 +33,11 @@ resource "aws_ecr_lifecycle_policy" "this" {
 
   repository = each.value.name
   policy = jsonencode({
+    # A push may count three times: an index, an image and its attestation.
     rules = [{
       rulePriority = 1
-      description  = "The 10 newest images are kept: the running one and some to go back to"
-      selection    = { tagStatus = "any", countType = "imageCountMoreThan", countNumber = 10 }
+      description  = "The 50 newest images are kept: the running one and some to go back to"
+      selection    = { tagStatus = "any", countType = "imageCountMoreThan", countNumber = 50 }
       action       = { type = "expire" }
     }]
   })
