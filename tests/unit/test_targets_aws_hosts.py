@@ -145,6 +145,34 @@ def test_host_when_it_says_nonsense_then_counts_as_not_ready(session: Session, t
     assert not hosts.applied(found.reports["i-1"], found.wanted)
 
 
+@pytest.mark.parametrize("state", ["ready", "failed"])
+def test_waiting_when_the_report_is_from_before_the_host_was_started_then_waits_for_another(
+    session: Session, state: str
+) -> None:
+    one = instance()
+    says(one, state, "as it was", at=(datetime.now(UTC) - timedelta(minutes=1)).isoformat())
+    lines: list[str] = []
+    steps = [lambda: None] * 30 + [lambda: says(one, "ready", "serving")]
+    assert waiting(session, steps, lines, patience=20.0) == [one]
+    assert f"waiting for {one}: booting" in lines
+    assert not any("as it was" in line for line in lines)
+
+
+def test_waiting_when_a_host_falls_silent_then_it_does_not_count_as_ready(session: Session) -> None:
+    one = instance()
+    started_long_ago(one)
+    says(one, "ready", "serving", at=(datetime.now(UTC) - timedelta(minutes=5)).isoformat())
+    with pytest.raises(OrthwebError, match=f"{one}: says nothing any more \\(last: ready, serving\\)"):
+        waiting(session, [], [])
+
+
+def started_long_ago(identity: str) -> None:
+    from moto.ec2.models import ec2_backends
+
+    backend = ec2_backends["123456789012"][REGION]
+    backend.get_instance(identity).launch_time = datetime.now(UTC).replace(tzinfo=None) - timedelta(hours=1)
+
+
 def test_site_of_others_in_the_account_when_looked_for_then_is_not_ours(session: Session) -> None:
     instance()
     assert hosts.instances(session, "other") == []
@@ -163,15 +191,73 @@ def database(status: str = "available") -> None:
 
 def test_stop_and_start_when_called_then_host_and_database_stop_and_start(session: Session) -> None:
     one = instance()
+    says(one, "ready", "serving")
     database()
     lines: list[str] = []
-    assert power.stop(session, "pacs", "", lines.append)
+    assert power.stop(session, "pacs", lines.append)
     assert {each.state for each in hosts.instances(session, "pacs")} <= {"stopping", "stopped"}
     assert any("starts it again after 7 days" in line for line in lines)
-    assert not power.stop(session, "pacs", "", lines.append)
+    assert not power.stop(session, "pacs", lines.append)
     items = power.start(session, "pacs", lines.append, sleep=lambda _: None)
     assert [item.what for item in items] == ["database", f"host {one}"]
+    assert hosts.read(session, "/orthweb/pacs").reports == {}
     assert power.start(session, "pacs", lines.append, sleep=lambda _: None) == []
+
+
+def group_of_hosts() -> None:
+    client("autoscaling").create_launch_configuration(
+        LaunchConfigurationName="pacs", ImageId="ami-12c6146b", InstanceType="t3.large"
+    )
+    tag = {"Key": "orthweb:site", "Value": "pacs", "PropagateAtLaunch": True}
+    client("autoscaling").create_auto_scaling_group(
+        AutoScalingGroupName="pacs",
+        LaunchConfigurationName="pacs",
+        MinSize=2,
+        MaxSize=4,
+        DesiredCapacity=2,
+        AvailabilityZones=[f"{REGION}a"],
+        Tags=[tag],
+    )
+
+
+def test_stop_when_hosts_are_a_group_then_it_is_emptied_and_none_is_stopped_to_be_replaced(session: Session) -> None:
+    group_of_hosts()
+    lines: list[str] = []
+    assert power.stop(session, "pacs", lines.append)
+    assert lines == ["group of hosts pacs: ends its hosts"]
+    assert hosts.group_size(session, "pacs") == 0
+    assert not any(each.state in ("stopping", "stopped") for each in hosts.instances(session, "pacs"))
+    assert not power.stop(session, "pacs", lines.append)
+
+
+def alarm(name: str, topic: str) -> None:
+    client("cloudwatch").put_metric_alarm(
+        AlarmName=name,
+        MetricName="x",
+        Namespace="x",
+        Statistic="Sum",
+        Period=60,
+        EvaluationPeriods=1,
+        Threshold=1,
+        ComparisonOperator="GreaterThanThreshold",
+        AlarmActions=[f"arn:aws:sns:{REGION}:123456789012:{topic}"],
+    )
+
+
+def test_stop_and_start_when_called_then_alarms_are_silent_meanwhile_and_others_are_left_alone(
+    session: Session,
+) -> None:
+    instance()
+    alarm("pacs-site-silent", "pacs-alarms")
+    alarm("pacs-2-site-silent", "pacs-2-alarms")
+    lines: list[str] = []
+    assert power.stop(session, "pacs", lines.append)
+    assert "alarms (1): silent until orthweb up" in lines
+    assert power.alarms(session, "pacs") == {"pacs-site-silent": False}
+    assert power.alarms(session, "pacs-2") == {"pacs-2-site-silent": True}
+    items = power.start(session, "pacs", lines.append, sleep=lambda _: None)
+    assert items[-1].what == "alarms (1)"
+    assert power.alarms(session, "pacs") == {"pacs-site-silent": True}
 
 
 def test_start_when_there_is_no_site_yet_then_does_nothing(session: Session) -> None:

@@ -32,7 +32,9 @@ VERBS: Final[Mapping[str, Needs]] = {
         "logs:DescribeLogStreams FilterLogEvents rds:DescribeDBInstances ssm:GetParametersByPath"
     ),
     "orthweb down": needs(
-        update="autoscaling:UpdateAutoScalingGroup ec2:StartInstances StopInstances rds:StartDBInstance StopDBInstance"
+        read="cloudwatch:DescribeAlarms",
+        update="autoscaling:UpdateAutoScalingGroup cloudwatch:DisableAlarmActions EnableAlarmActions "
+        "ec2:StartInstances StopInstances rds:StartDBInstance StopDBInstance",
     ),
     "orthweb destroy": needs(
         read="ec2:DescribeNetworkInterfaces rds:DescribeDBSnapshots tag:GetResources",

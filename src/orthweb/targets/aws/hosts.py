@@ -34,11 +34,13 @@ class Instance:
     Parameters
     ----------
     state : EC2's word: pending, running, stopping, stopped.
+    launched : when it was started last (aware).
     """
 
     identity: str
     state: str
     zone: str
+    launched: datetime
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,10 @@ class HostReport:
     def stale(self, now: datetime) -> bool:
         """Tell whether it said nothing for so long that it is no longer true."""
         return self.at is None or now - self.at > STALE
+
+    def of_this_start(self, instance: Instance) -> bool:
+        """Tell whether it was said after the instance was started last: what was said before is over."""
+        return self.at is not None and self.at >= instance.launched
 
 
 @dataclass(frozen=True)
@@ -146,18 +152,23 @@ def instances(session: Session, name: str) -> list[Instance]:
         for page in session.client("ec2").get_paginator("describe_instances").paginate(Filters=filters):
             for reservation in page["Reservations"]:
                 found += [
-                    Instance(each["InstanceId"], each["State"]["Name"], each["Placement"]["AvailabilityZone"])
+                    Instance(
+                        each["InstanceId"],
+                        each["State"]["Name"],
+                        each["Placement"]["AvailabilityZone"],
+                        each["LaunchTime"],
+                    )
                     for each in reservation["Instances"]
                 ]
     return sorted(found, key=lambda each: each.identity)
 
 
-def group_size(session: Session, group: str) -> int:
-    """Ask how many hosts an Auto Scaling group should have; 0 when there is no such group."""
+def group_size(session: Session, group: str) -> int | None:
+    """Ask how many hosts an Auto Scaling group should have; None when there is no such group."""
     with told(f"group of hosts {group}"):
         found = session.client("autoscaling").describe_auto_scaling_groups(AutoScalingGroupNames=[group])
     groups = found["AutoScalingGroups"]
-    return int(groups[0]["DesiredCapacity"]) if groups else 0
+    return int(groups[0]["DesiredCapacity"]) if groups else None
 
 
 def refreshing(session: Session, group: str) -> bool:
@@ -228,18 +239,22 @@ class Waiting:
         """Give the hosts that serve what they should, and what there is still to wait for."""
         found = read(self._session, f"/orthweb/{self._name}")
         there = [each for each in instances(self._session, self._name) if each.state in COMING]
+        now = datetime.now(UTC)
         ready, missing = [], []
         for each in there:
             said = found.reports.get(each.identity)
-            self._tell(each.identity, said)
-            if said is None:
+            if said is None or not said.of_this_start(each):
                 missing.append(f"{each.identity}: booting")
+                continue
+            self._tell(each.identity, said)
+            if said.stale(now):
+                missing.append(f"{each.identity}: says nothing any more (last: {_state(said)})")
             elif applied(said, found.wanted):
                 ready.append(each.identity)
             else:
                 self._judge(each.identity, said)
                 missing.append(f"{each.identity}: {_state(said)}")
-        wanted = group_size(self._session, self._group) if self._group else 1
+        wanted = (group_size(self._session, self._group) or 0) if self._group else 1
         if len(ready) < wanted and not missing:
             missing.append(f"{wanted - len(there)} more of {wanted} hosts have to start")
         if self._group and not missing and refreshing(self._session, self._group):
@@ -248,9 +263,7 @@ class Waiting:
             self._report(f"waiting for {'; '.join(missing)}")
         return ready, missing
 
-    def _tell(self, identity: str, said: HostReport | None) -> None:
-        if said is None:
-            return
+    def _tell(self, identity: str, said: HostReport) -> None:
         now = (said.state, said.message)
         if self._said.get(identity) != now:
             self._said[identity] = now

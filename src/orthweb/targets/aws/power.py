@@ -42,9 +42,25 @@ def database(session: Session, identifier: str) -> dict[str, Any] | None:
 
 
 def start(session: Session, name: str, report: Report, sleep: Callable[[float], None] = time.sleep) -> list[PlanItem]:
-    """Start what `stop` stopped, and wait for a database that an interrupted call began to make: Terraform could
-    change neither. Say what was started.
-    """
+    """Start what `stop` stopped; see `start_database`. Say what was started."""
+    items = start_database(session, name, report, sleep)
+    stopped = [each.identity for each in hosts.instances(session, name) if each.state == "stopped"]
+    if stopped:
+        # What they said before they were stopped would be taken for what they say now.
+        hosts.forget(session, name, stopped)
+        with told("hosts"):
+            session.client("ec2").start_instances(InstanceIds=stopped)
+        items += [PlanItem("start", f"host {identity}", "was stopped") for identity in stopped]
+    changed = arm(session, name, report, on=True)
+    if changed:
+        items.append(PlanItem("start", f"alarms ({changed})", "were silent while the site was stopped"))
+    return items
+
+
+def start_database(
+    session: Session, name: str, report: Report, sleep: Callable[[float], None] = time.sleep
+) -> list[PlanItem]:
+    """Start the database, and wait for one that an interrupted call began to make: Terraform could change neither."""
     items = []
     waited = 0.0
     identifier = index_of(name)
@@ -63,15 +79,38 @@ def start(session: Session, name: str, report: Report, sleep: Callable[[float], 
         report(f"database {identifier}: {status} (usually a few minutes)")
         sleep(10.0)
         waited += 10.0
-    stopped = [each.identity for each in hosts.instances(session, name) if each.state == "stopped"]
-    if stopped:
-        with told("hosts"):
-            session.client("ec2").start_instances(InstanceIds=stopped)
-        items += [PlanItem("start", f"host {identity}", "was stopped") for identity in stopped]
     return items
 
 
-def stop(session: Session, name: str, group: str, report: Report) -> bool:
+def arm(session: Session, name: str, report: Report, *, on: bool) -> int:
+    """Let the alarms be mailed, or not while the site is stopped; give how many that changes. Nothing hangs on it."""
+    try:
+        chosen = [alarm for alarm, armed in alarms(session, name).items() if armed != on]
+        client = session.client("cloudwatch")
+        with told("alarms"):
+            if chosen:
+                (client.enable_alarm_actions if on else client.disable_alarm_actions)(AlarmNames=chosen)
+    except AwsError as error:
+        report(Done(f"! the alarms stay {'silent' if on else 'armed'}: {error.message}"))
+        return 0
+    return len(chosen)
+
+
+def alarms(session: Session, name: str) -> dict[str, bool]:
+    """List the alarms that are mailed to a site's people, and whether they are armed."""
+    found = {}
+    # The prefix finds those of a site NAME-2 as well; the topic is the site's own.
+    topic = f":{name}-alarms"
+    with told("alarms"):
+        pages = session.client("cloudwatch").get_paginator("describe_alarms")
+        for page in pages.paginate(AlarmNamePrefix=f"{name}-", AlarmTypes=["MetricAlarm"]):
+            for each in page["MetricAlarms"]:
+                if any(action.endswith(topic) for action in each.get("AlarmActions", ())):
+                    found[str(each["AlarmName"])] = bool(each["ActionsEnabled"])
+    return found
+
+
+def stop(session: Session, name: str, report: Report) -> bool:
     """Stop hosts and database; tell whether any of them ran.
 
     Raises
@@ -79,15 +118,19 @@ def stop(session: Session, name: str, group: str, report: Report) -> bool:
     AwsError : AWS refuses.
     """
     ran = False
-    if group and hosts.group_size(session, group):
-        with told(f"group of hosts {group}"):
-            session.client("autoscaling").update_auto_scaling_group(
-                AutoScalingGroupName=group, MinSize=0, DesiredCapacity=0
-            )
-        report(Done(f"group of hosts {group}: ends its hosts"))
-        ran = True
+    # A group of hosts has the site's name. It is asked for, and not remembered: an interrupted `up` may have made it.
+    size = hosts.group_size(session, name)
     running = [each.identity for each in hosts.instances(session, name) if each.state in hosts.COMING]
-    if running and not group:
+    if (size or running) and (changed := arm(session, name, report, on=False)):
+        report(Done(f"alarms ({changed}): silent until orthweb up"))
+    if size:
+        with told(f"group of hosts {name}"):
+            session.client("autoscaling").update_auto_scaling_group(
+                AutoScalingGroupName=name, MinSize=0, DesiredCapacity=0
+            )
+        report(Done(f"group of hosts {name}: ends its hosts"))
+        ran = True
+    if running and size is None:
         with told("hosts"):
             session.client("ec2").stop_instances(InstanceIds=running)
         report(Done(f"host {', '.join(running)}: stops"))

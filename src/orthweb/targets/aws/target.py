@@ -101,7 +101,7 @@ class AwsTarget:
             memory = self._known()
             session = Session(memory.region)
             group = memory.output("autoscaling_group")
-            ran = power.stop(session, memory.name, group, report)
+            ran = power.stop(session, memory.name, report)
             gateways = "load balancer, NAT gateways, " if group else "the Elastic IP address, "
             report(Done(f"still costs: storage of bucket and database, backups, {gateways}keys and secrets"))
             return ran
