@@ -95,6 +95,47 @@ def test_removal_when_it_holds_data_or_keys_then_refused(type_: str) -> None:
         changes.refuse(changes.changes(plan(change(f"module.x.{type_}.this", ["delete"]))))
 
 
+def test_load_balancer_when_it_is_protected_then_its_removal_is_refused_before_anything_is_gone() -> None:
+    going = [
+        change("module.compute.aws_autoscaling_group.this[0]", ["delete"], before={}),
+        change("module.compute.aws_lb.this[0]", ["delete"], before={"enable_deletion_protection": True}),
+    ]
+    with pytest.raises(UsageError, match=r"^aws\.topology: would remove the load balancer.*protected") as caught:
+        changes.refuse(changes.changes(plan(*going)))
+    assert caught.value.hint is not None
+    assert "aws.production = false" in caught.value.hint
+    going[1]["change"]["before"] = {"enable_deletion_protection": False}
+    changes.refuse(changes.changes(plan(*going)))
+
+
+def test_database_when_it_was_deleted_by_hand_then_is_named() -> None:
+    drift = [
+        change("module.database.aws_db_instance.this", ["delete"]),
+        change("module.network.aws_subnet.public", ["delete"]),
+        change("module.storage.aws_s3_bucket.images", ["update"]),
+    ]
+    assert changes.gone({"resource_drift": drift}) == ["database"]
+    assert changes.gone(plan()) == []
+
+
+def test_items_when_things_change_in_the_same_way_then_are_one_line() -> None:
+    def alarm(name: str, **after: object) -> Json:
+        address = f'module.observability.aws_cloudwatch_metric_alarm.this["{name}"]'
+        return change(address, ["update"], before={"actions_enabled": False, "period": 60}, after=after)
+
+    found = changes.changes(
+        plan(
+            alarm("a", actions_enabled=True, period=60),
+            alarm("b", actions_enabled=True, period=60),
+            alarm("c", actions_enabled=False, period=300),
+        )
+    )
+    assert [(item.what, item.why) for item in changes.items(found)] == [
+        ("2 alarms", "actions_enabled"),
+        ("alarm c", "period"),
+    ]
+
+
 def test_removal_when_it_holds_nothing_then_allowed() -> None:
     found = changes.changes(plan(change("module.network.aws_subnet.public", ["delete"])))
     changes.refuse(found)

@@ -69,6 +69,9 @@ KEYS: Final[Mapping[str, str]] = {
 }
 """The keys of the site file that arguments of resources come from."""
 
+BEHIND: Final[Mapping[str, str]] = {"aws_lb": "aws.topology"}
+"""The keys that decide whether something is there at all."""
+
 _PARAMETERS: Final = {
     "site": "the site file; running hosts take it up, one after the other",
     "images": "container images; running hosts take them up, one after the other",
@@ -85,6 +88,7 @@ class Change:
     arguments : the top-level arguments that change (of a change or replacement).
     forcing : those of them that make it a replacement.
     reason : Terraform's own word for a replacement or removal, such as ``replace_because_tainted``.
+    protected : AWS refuses to delete it, as it is now.
     """
 
     action: Action
@@ -93,6 +97,7 @@ class Change:
     arguments: tuple[str, ...] = ()
     forcing: tuple[str, ...] = ()
     reason: str = ""
+    protected: bool = False
 
     @property
     def keys(self) -> list[str]:
@@ -116,9 +121,24 @@ def changes(plan: Mapping[str, Any]) -> list[Change]:
                 tuple(_arguments(each["change"])) if action in ("change", "replace") else (),
                 tuple(dict.fromkeys(str(path[0]) for path in each["change"].get("replace_paths") or () if path)),
                 str(each.get("action_reason") or ""),
+                is_protected(each["change"].get("before") or {}),
             )
         )
     return found
+
+
+def is_protected(values: Mapping[str, Any]) -> bool:
+    """Tell whether AWS refuses to delete a resource, by its arguments: a database, a load balancer."""
+    return bool(values.get("deletion_protection") or values.get("enable_deletion_protection"))
+
+
+def gone(plan: Mapping[str, Any]) -> list[str]:
+    """Name what holds data or keys and is in the state, but was deleted from the account by hand."""
+    return [
+        named(each["type"], each["address"])
+        for each in plan.get("resource_drift", ())
+        if each.get("mode") == "managed" and each["type"] in KEPT and _action(each["change"]["actions"]) == "delete"
+    ]
 
 
 def _action(actions: Sequence[str]) -> Action | None:
@@ -143,16 +163,14 @@ def items(found: Sequence[Change]) -> list[PlanItem]:
     result = []
     for action in ORDER:
         of_action = [each for each in found if each.action == action]
-        if action == "change":
-            result += [PlanItem(action, named(each.type, each.address), _why(each)) for each in of_action]
-            continue
-        groups: dict[str, list[Change]] = {}
+        groups: dict[tuple[str, str], list[Change]] = {}
         for each in of_action:
-            groups.setdefault(kind(each.type), []).append(each)
-        for words, members in groups.items():
+            # Of what changes it matters what about it does: only what changes in the same way is one line.
+            groups.setdefault((kind(each.type), _why(each) if action == "change" else ""), []).append(each)
+        for (words, why), members in groups.items():
             one = members[0]
             what = named(one.type, one.address) if len(members) == 1 else counted(len(members), words)
-            result.append(PlanItem(action, what, _why(one) if len(members) == 1 else _list(members)))
+            result.append(PlanItem(action, what, why or (_why(one) if len(members) == 1 else _list(members))))
     return result
 
 
@@ -198,8 +216,10 @@ def refuse(found: Sequence[Change], moved: Sequence[str] = ()) -> None:
     ------
     UsageError : a line for each, with the key that causes it and what would be lost.
     """
-    lost = [each for each in found if each.type in KEPT and each.action in ("replace", "delete")]
+    going = [each for each in found if each.action in ("replace", "delete")]
+    lost = [each for each in going if each.type in KEPT]
     if not lost:
+        _refuse_protected([each for each in going if each.protected])
         return
     lines = []
     for each in lost:
@@ -211,4 +231,20 @@ def refuse(found: Sequence[Change], moved: Sequence[str] = ()) -> None:
     raise UsageError(
         "\n".join(lines),
         "put the key back as it was; for another site use another folder, to remove this one `orthweb destroy --data`",
+    )
+
+
+def _refuse_protected(found: Sequence[Change]) -> None:
+    """Refuse what AWS would refuse half way, when other things are gone already."""
+    if not found:
+        return
+    lines = []
+    for each in found:
+        keys = ", ".join(each.keys) or BEHIND.get(each.type, "")
+        what = f"would {VERBS[each.action]} the {named(each.type, each.address)}, which is protected in production"
+        lines.append(f"{keys}: {what}" if keys else what)
+    raise UsageError(
+        "\n".join(lines),
+        "set aws.production = false and leave the rest as it was, orthweb up; then make this change, orthweb up; then "
+        "set aws.production = true again",
     )
