@@ -98,10 +98,11 @@ class Bringup:
             started = power.start(ready.session, place.site.name, self._report) if known.known else []
             planned = planning.plan(place, ready, self._report)
             items = self._items(ready, planned, roles)
-            for line in planned.summary:
+            for line in [f"! {each.what}: {each.why}" for each in planning.lost(planned)] + planned.summary:
                 self._report(Done(line))
             # From now on there may be something in the account.
             place.remember(replace(ready.memory, outputs=known.outputs))
+            planning.note_applied(place)
             with _Pushing(lambda stop: self._push(ready, engine, roles, stop)) as pushing:
                 if planned.changes:
                     ready.terraform.apply(Progress(self._report).message, ready.given)
@@ -133,7 +134,7 @@ class Bringup:
 
     def _items(self, ready: Ready, planned: Planned, roles: Sequence[Role]) -> list[PlanItem]:
         site = self._place.site
-        items = changes.items(planned.changes)
+        items = [*planning.lost(planned), *changes.items(planned.changes)]
         items += [
             PlanItem(
                 "create", f"image {site.name}/{role}:{ready.image_tag}", "built here, pushed to the site's repository"

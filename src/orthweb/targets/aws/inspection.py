@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import ssl
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +16,7 @@ from orthweb.contradictions_aws import DICOM_PORT
 from orthweb.errors import NotRunningError
 from orthweb.targets.aws import hosts, power, reaching
 from orthweb.targets.aws.place import Memory, Place
-from orthweb.targets.aws.planning import cost_of
+from orthweb.targets.aws.planning import applied_cost
 from orthweb.targets.base import ServiceStatus, SiteStatus
 from orthweb.verification import client_context
 
@@ -111,7 +110,7 @@ def _hosts(session: Session, name: str) -> Iterator[ServiceStatus]:
         note = f"{each.zone}; booting"
         if each.state in ("stopping", "stopped"):
             state, note = "stopped", f"{each.zone}; {each.state}"
-        elif said is not None:
+        elif said is not None and said.of_this_start(each):
             state = {"ready": "running", "failed": "failed"}.get(said.state, "starting")  # type: ignore[assignment]
             note = f"{each.zone}; {said.state}" + (f": {said.message}" if said.message else "")
             if said.stale(now):
@@ -147,11 +146,7 @@ def _notes(place: Place, memory: Memory, found: SiteAccess | None) -> Iterator[s
         if days is not None:
             soon = "  (soon!)" if days < SOON_DAYS else ""
             yield f"Certificate for {found.host}: {days} days left{soon}"
-    try:
-        cost = cost_of(place, json.loads(place.plan_json.read_text()))
-    except (OSError, ValueError):
-        cost = ""
-    if cost:
+    if cost := applied_cost(place):
         yield f"Cost {cost}"
 
 

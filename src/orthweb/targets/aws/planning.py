@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
 
 EVERYONE: Final = "0.0.0.0/0"
 
+_VARIABLES: Final = "applied.tfvars.json"
+_PLAN: Final = "applied.plan.json"
+
 
 @dataclass(frozen=True)
 class Ready:
@@ -54,10 +59,16 @@ class Ready:
 
 @dataclass(frozen=True)
 class Planned:
-    """A plan that may be applied."""
+    """A plan that may be applied.
+
+    Parameters
+    ----------
+    gone : what held data and is not in the account any more.
+    """
 
     changes: Sequence[Change]
     cost: str
+    gone: Sequence[str] = ()
 
     @property
     def summary(self) -> list[str]:
@@ -142,9 +153,7 @@ def prepare(place: Place, report: Report = quiet) -> Ready:
     memory = place.memory()
     check_same(site, memory, session.region, identity.account)
     given, digest = own_certificate(place)
-    version = memory.secrets_version
-    if memory.given and digest and memory.given != digest:
-        version += 1
+    version = version_of(digest)
     tag = images.tag(session, site)
     variables = render.variables(
         site,
@@ -198,6 +207,11 @@ def own_certificate(place: Place) -> tuple[dict[str, str], str]:
     chain = certificate_pem(found.identity.chain)
     key = key_pem(found.identity.key)
     return {"tls_certificate": chain.decode(), "tls_key": key.decode()}, hashlib.sha256(chain).hexdigest()
+
+
+def version_of(digest: str) -> int:
+    """Give the version that a certificate is handed over under: another one is sent, from whichever machine."""
+    return 1 + int(digest[:8], 16) % (2**31 - 1) if digest else 1
 
 
 def _public_key(place: Place) -> str | None:
@@ -263,13 +277,34 @@ def plan(place: Place, ready: Ready, report: Report = quiet) -> Planned:
         found = changes.changes(document)
     write_whole(place.plan_json, _json(document))
     changes.refuse(found)
-    return Planned(found, cost_of(place, document))
+    return Planned(found, cost_of(place, document), changes.gone(document))
 
 
 def _json(document: Mapping[str, Any]) -> bytes:
-    import json
-
     return json.dumps(document).encode()
+
+
+def note_applied(place: Place) -> None:
+    """Keep what is applied now, apart from what is planned later: its variables, and the plan for what it costs."""
+    for source, kept in ((place.work / work.VARIABLES, _VARIABLES), (place.plan_json, _PLAN)):
+        write_whole(place.folder / kept, source.read_bytes())
+
+
+def applied_variables(place: Place) -> dict[str, Any]:
+    """Give the variables that were applied last, or where that is not known were planned last; none without either."""
+    with contextlib.suppress(OSError, ValueError):
+        found = json.loads((place.folder / _VARIABLES).read_text())
+        if isinstance(found, dict):
+            return found
+    return work.known_variables(place.work)
+
+
+def applied_cost(place: Place) -> str:
+    """Say what the site as it was applied last costs a month; empty when that cannot be told."""
+    for path in (place.folder / _PLAN, place.plan_json):
+        with contextlib.suppress(OSError, ValueError):
+            return cost_of(place, json.loads(path.read_text()))
+    return ""
 
 
 def cost_of(place: Place, document: Mapping[str, Any]) -> str:
@@ -286,6 +321,18 @@ def cost_of(place: Place, document: Mapping[str, Any]) -> str:
         return estimate(parse(document), volumes, known(place.prices)).headline
     except OrthwebError:
         return ""
+
+
+def lost(planned: Planned) -> Iterator[PlanItem]:
+    """Say what was deleted by hand, and would be made anew without what was in it."""
+    for what in planned.gone:
+        hint = "its content is lost, and an empty one would be made"
+        if what == "database":
+            hint = (
+                "an empty index would be made beside the images that there are: name a snapshot in "
+                "aws.database.snapshot first (aws rds describe-db-snapshots)"
+            )
+        yield PlanItem("warn", what, f"is not in the account any more: {hint}")
 
 
 def warnings(site: Site) -> Iterator[PlanItem]:

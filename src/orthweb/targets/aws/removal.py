@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from orthweb.aws.errors import AwsError, told
 from orthweb.aws.session import Session
 from orthweb.errors import OrthwebError, UsageError
 from orthweb.targets.aws import hosts, planning, power, reaching, work
-from orthweb.targets.aws.changes import changes
+from orthweb.targets.aws.changes import KEPT, changes, is_protected
 from orthweb.targets.aws.place import Memory, Place
 from orthweb.targets.aws.progress import Progress
 from orthweb.targets.aws.terraform import Terraform, find
@@ -22,10 +24,57 @@ COUNTED: Final = 100_000
 
 UNPROTECTED: Final = "-var=production=false"
 
+LIFTED: Final = frozenset(
+    {
+        "aws_backup_vault",
+        "aws_db_instance",
+        "aws_ecr_repository",
+        "aws_lb",
+        "aws_s3_bucket",
+        "aws_s3_bucket_policy",
+    }
+)
+"""What production protects so that it cannot be deleted. Keys and secrets have waiting times instead, and keep them."""
+
+KEY_DAYS: Final = 30
+"""So long AWS keeps a site's keys after their deletion was asked for (terraform/modules/keys)."""
+
+PATIENCE: Final = 120.0
+"""Seconds until what AWS still lists is told to a person: it lists removed things for a while, some for an hour."""
+
 
 def is_production(place: Place) -> bool:
-    """Tell whether the site is protected as it is in the account now."""
-    return bool(work.known_variables(place.work).get("production", place.site.aws.production))
+    """Tell whether the site is protected as it is in the account now, whatever its file says or was planned since.
+
+    Raises
+    ------
+    AwsError : AWS does not say.
+    """
+    if planning.applied_variables(place).get("production", place.site.aws.production):
+        return True
+    memory = place.memory()
+    found = power.database(_session(memory), power.index_of(memory.name))
+    return found is not None and bool(found.get("DeletionProtection"))
+
+
+def guarded(state: Mapping[str, Any]) -> bool:
+    """Tell whether anything in Terraform's state is protected as in production."""
+    return any(
+        is_protected(each["values"])
+        or each["values"].get("force_destroy") is False
+        or each["values"].get("force_delete") is False
+        for each in _resources(state)
+        if each["type"] in LIFTED
+    )
+
+
+def _resources(state: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Give the resources of a state, as JSON; those of all modules."""
+    modules = [(state.get("values") or {}).get("root_module") or {}]
+    while modules:
+        module = modules.pop()
+        yield from (each for each in module.get("resources", ()) if each["mode"] == "managed")
+        modules += module.get("child_modules", ())
 
 
 def losses(place: Place) -> Iterator[str]:
@@ -46,10 +95,52 @@ def losses(place: Place) -> Iterator[str]:
     found = power.database(session, identifier)
     if found is not None:
         yield (
-            f"the index: database {identifier} ({found['AllocatedStorage']} GiB) and its automatic backups; a final "
-            f"snapshot stays: {memory.output('final_snapshot')}"
+            f"the index: database {identifier} ({found['AllocatedStorage']} GiB) and its automatic backups; "
+            f"a final snapshot stays: {snapshot_of(memory.name, found)}"
         )
-    yield "the KMS keys: AWS deletes them after their waiting period, and then nobody can read the snapshot any more"
+    yield "the KMS keys, 30 days later; until then they can be called back"
+    if found is not None:
+        yield from kept(session, memory.name, found, datetime.now(UTC) + timedelta(days=KEY_DAYS))
+    if is_production(place):
+        yield "to empty a bucket in production you need to be allowed what `orthweb policy --no-production` prints"
+
+
+def snapshot_of(name: str, database: Mapping[str, Any]) -> str:
+    """Name the final snapshot of a database, by what RDS says of it (terraform/modules/database)."""
+    return f"{name}-final-{str(database['DBSubnetGroup']['VpcId']).removeprefix('vpc-')[:8]}"
+
+
+def kept(session: Session, name: str, database: Mapping[str, Any], until: datetime) -> Iterator[str]:
+    """Say how the final snapshot can be kept for longer than the key that it is encrypted with.
+
+    Parameters
+    ----------
+    database : what RDS said of it.
+    until : when AWS deletes the site's key, where AWS does not say so itself yet.
+    """
+    key = str(database.get("KmsKeyId", ""))
+    found = _key(session, f"alias/{name}-data")
+    snapshot, region = snapshot_of(name, database), session.region
+    if found is not None and found["Arn"] != key:
+        yield f"the snapshot is encrypted with {key}, which is not the site's and stays"
+        return
+    day = (found or {}).get("DeletionDate", until)
+    yield f"to read the snapshot after {day:%Y-%m-%d}, copy it to another key before that day:"
+    yield f"  aws kms cancel-key-deletion --region {region} --key-id {key}"
+    yield f"  aws kms enable-key --region {region} --key-id {key}"
+    yield (
+        f"  aws rds copy-db-snapshot --region {region} --kms-key-id alias/aws/rds "
+        f"--source-db-snapshot-identifier {snapshot} --target-db-snapshot-identifier {snapshot}-kept"
+    )
+
+
+def _key(session: Session, key: str) -> dict[str, Any] | None:
+    """Look at a key, by its ARN or alias; None when AWS does not show it."""
+    try:
+        with told(f"key {key}"):
+            return dict(session.client("kms").describe_key(KeyId=key)["KeyMetadata"])
+    except AwsError:
+        return None
 
 
 def _session(memory: Memory) -> Session:
@@ -102,6 +193,14 @@ def _bytes(size: int) -> str:
     return f"{value:.1f} TiB"
 
 
+def protected() -> UsageError:
+    """Refuse the removal of a site in production."""
+    return UsageError(
+        "aws.production: true: this site is protected against its removal",
+        "orthweb destroy --data --even-production, when it is really to go",
+    )
+
+
 def destroy(place: Place, report: Report = quiet, *, unguarded: bool = False) -> None:
     """Remove everything of the site from its account; to be called with the lock held.
 
@@ -117,61 +216,100 @@ def destroy(place: Place, report: Report = quiet, *, unguarded: bool = False) ->
     memory = place.memory()
     if not memory.known:
         return
-    production = is_production(place)
-    if production and not unguarded:
-        raise UsageError(
-            "aws.production: true: this site is protected against its removal",
-            "orthweb destroy --data --even-production, when it is really to go",
-        )
     session = _session(memory)
     terraform = _terraform(place, session, memory, report)
-    power.start(session, memory.name, report)
-    given, _ = planning.own_certificate(place) if memory.given else ({}, "")
-    if production:
-        _lift(terraform, given, report)
+    state = terraform.shown()
+    if (guarded(state) or is_production(place)) and not unguarded:
+        raise protected()
+    power.start_database(session, memory.name, report)
+    if unguarded:
+        _lift(terraform, report)
     report("Terraform: planning the removal")
-    terraform.plan(Progress(report).message, given, ["-destroy", UNPROTECTED])
-    terraform.apply(Progress(report).message, given)
+    database = power.database(session, power.index_of(memory.name))
+    # Nothing secret is handed over: to remove it nobody has to have it.
+    terraform.plan(Progress(report).message, {}, ["-destroy", UNPROTECTED])
+    terraform.apply(Progress(report).message)
     hosts.forget(session, memory.name)
-    left = list(leftovers(session, memory.name))
+    left = lasting(session, memory.name, identities(state), report)
+    for arn in left:
+        report(Done(f"! AWS still lists {arn}"))
     if left:
-        raise OrthwebError(
-            "these are left in the account:\n" + "\n".join(f"  {each}" for each in left),
-            "repeat orthweb destroy --data in some minutes, or remove them in the AWS console",
-        )
-    if memory.output("final_snapshot"):
-        report(Done(f"the index's final snapshot stays: {memory.output('final_snapshot')}"))
+        report(Done("! look in an hour: what is listed then has to be removed in the AWS console"))
+    if database is not None:
+        report(Done(f"the index's final snapshot stays: {snapshot_of(memory.name, database)}"))
+        for line in kept(session, memory.name, database, datetime.now(UTC) + timedelta(days=KEY_DAYS)):
+            report(Done(line))
 
 
-def _lift(terraform: Terraform, given: Mapping[str, str], report: Report) -> None:
-    """Take the protection from what there is; make nothing that a call that was interrupted left unmade."""
-    report("lifting the protection of database, load balancer, secrets and bucket")
-    found = changes(terraform.plan(Progress(report).message, given, [UNPROTECTED]))
-    there = [f"-target={each.address}" for each in found if each.action == "change"]
-    if there and len(there) < len(found):
-        terraform.plan(Progress(report).message, given, [UNPROTECTED, *there])
-    if there:
-        terraform.apply(Progress(report).message, given)
+def _lift(terraform: Terraform, report: Report) -> None:
+    """Take the protection from what there is; make nothing that a call that was interrupted left unmade, and leave the
+    waiting times of keys and secrets as they are.
+    """
+    report("lifting the protection of database, load balancer and buckets")
+    found = changes(terraform.plan(Progress(report).message, {}, [UNPROTECTED]))
+    there = [f"-target={each.address}" for each in found if each.action == "change" and each.type in LIFTED]
+    if not there:
+        return
+    if len(there) < len(found):
+        found = changes(terraform.plan(Progress(report).message, {}, [UNPROTECTED, *there]))
+        beside = [each.address for each in found if each.type in KEPT and each.type not in LIFTED]
+        if beside or any(each.action in ("replace", "delete") for each in found):
+            raise OrthwebError(
+                f"the protection cannot be lifted alone: {', '.join(beside) or 'something'} would be changed with it",
+                "orthweb up first, so that the site is as its file says; then repeat this",
+            )
+    terraform.apply(Progress(report).message)
 
 
 def _terraform(place: Place, session: Session, memory: Memory, report: Report) -> Terraform:
     """Get Terraform ready with what the site was made with, whatever its file says by now."""
     place.make()
-    known = work.known_variables(place.work)
+    known = planning.applied_variables(place)
     if not known:
         # On another machine than before: the state is in the bucket, and the variables only have to be right.
         ready = planning.prepare(place, report)
         return ready.terraform
-    work.write(place.work, None, planning.backend(session, memory.name, place.site.aws.state_bucket))
+    work.write(place.work, known, planning.backend(session, memory.name, place.site.aws.state_bucket))
     terraform = Terraform(find(), place.work, place.log, report)
     terraform.init()
     return terraform
 
 
-def leftovers(session: Session, name: str) -> Iterator[str]:
+def identities(state: Mapping[str, Any]) -> frozenset[str]:
+    """Give the ARNs and ids of what is in Terraform's state."""
+    return frozenset(
+        str(each["values"][key]) for each in _resources(state) for key in ("arn", "id") if each["values"].get(key)
+    )
+
+
+def lasting(
+    session: Session,
+    name: str,
+    removed: Collection[str],
+    report: Report = quiet,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> list[str]:
+    """Wait for what is still listed to go, as long as that is worth it; give the ARNs of what does not."""
+    started = clock()
+    while left := list(leftovers(session, name, removed)):
+        if clock() - started >= PATIENCE:
+            break
+        report(f"waiting for AWS to forget {left[0]}" + (f" and {len(left) - 1} more" if len(left) > 1 else ""))
+        sleep(10.0)
+    return left
+
+
+def leftovers(session: Session, name: str, removed: Collection[str] = ()) -> Iterator[str]:
     """List what carries the site's tag and is not on its way out: ARNs.
 
-    The final snapshot, and keys that AWS deletes after their waiting period, are meant to be there.
+    The final snapshot, and keys and secrets that AWS deletes after their waiting period, are meant to be there.
+    https://docs.aws.amazon.com/resourcegroupstagging/latest/APIReference/API_GetResources.html
+
+    Parameters
+    ----------
+    removed : ARNs and ids of what Terraform removed: AWS lists what was tagged as well as what is.
     """
     with told("resources of the site"):
         pages = session.client("resourcegroupstaggingapi").get_paginator("get_resources")
@@ -183,6 +321,8 @@ def leftovers(session: Session, name: str) -> Iterator[str]:
     for arn in sorted(found):
         service, resource = arn.split(":", 5)[2], arn.split(":", 5)[5]
         if service == "rds" and resource.startswith("snapshot:"):
+            continue
+        if {arn, resource.rpartition("/")[2], resource.partition(":")[2]} & set(removed) - {""}:
             continue
         if not _gone(session, service, resource, arn):
             yield arn
