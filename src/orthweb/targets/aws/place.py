@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from orthweb import pki
+from orthweb.aws.session import Session
 from orthweb.errors import OrthwebError
 from orthweb.files import write_whole
 from orthweb.site import Site
 from orthweb.state import StateFolder
+from orthweb.targets.aws import tfstate, work
 from orthweb.targets.host import folder
 
 VERSION = 1
@@ -39,6 +41,14 @@ class Memory:
     given: str = ""
     secrets_version: int = 1
     outputs: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, outputs: Mapping[str, Any]) -> Memory:
+        """Rebuild it from the outputs in Terraform's state."""
+        name, region, account, network, store = (
+            str(outputs.get(each) or "") for each in ("name", "region", "account_id", "vpc_cidr", "storage")
+        )
+        return cls(name, region, account, network, store, outputs=outputs)
 
     @property
     def known(self) -> bool:
@@ -112,19 +122,37 @@ class Place:
         return f"/orthweb/{self.site.name}"
 
     def memory(self) -> Memory:
-        """Read what is remembered; nothing when there never was a site.
+        """Give what is remembered, or else what Terraform's state says, wherever it is kept; nothing without a site.
 
         Raises
         ------
-        OrthwebError : the file is damaged, or of a newer orthweb.
+        OrthwebError : the file, or the state, is damaged, or of a newer orthweb.
+        AwsError : the state is in a bucket, and cannot be read.
         """
+        found = self._noted()
+        if found is not None:
+            return found
+        state = tfstate.local(self.work)
+        if state is None or not state.resources:
+            state = self._kept_state
+        return Memory.of(state.outputs) if state is not None and state.resources else Memory()
+
+    @cached_property
+    def _kept_state(self) -> tfstate.TerraformState | None:
+        """The state in the bucket that the site file names: another machine may have made the site."""
+        bucket = self.site.aws.state_bucket if self.site.target == "aws" else None
+        if bucket is None:
+            return None
+        return tfstate.kept(Session(self.site.aws.region), bucket, work.state_key(self.site.name))
+
+    def _noted(self) -> Memory | None:
         try:
             data = json.loads(self.memory_file.read_text())
             version = data["version"]
             known = {each.name for each in fields(Memory)}
             found = Memory(**{name: value for name, value in data.items() if name in known})
         except FileNotFoundError:
-            return Memory()
+            return None
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise OrthwebError(
                 f"{self.memory_file}: is damaged", "delete it: Terraform's state has the rest"

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,9 +14,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from orthweb.errors import OrthwebError, UsageError
-from orthweb.files import write_whole
-from orthweb.targets.aws import work
-from orthweb.targets.aws.diagnostics import Diagnostic, problem
+from orthweb.targets.aws import process, work
+from orthweb.targets.aws.diagnostics import Diagnostic, TerraformError, problem
 from orthweb.targets.base import Report, quiet
 
 LEAST: Final = (1, 11)
@@ -92,32 +90,32 @@ class Terraform:
         self._folder = folder
         self._log = log
         self._report = report
+        self._environment = _environment()
 
-    def init(self) -> None:
-        """Install modules and providers, and move a state that is to be kept elsewhere, unless it is done.
+    def init(self, *, move: bool = False) -> None:
+        """Install modules and providers, unless it is done; wait for a Terraform that an earlier call left at work.
+
+        Parameters
+        ----------
+        move : the state is to be moved to where the configuration says now; otherwise it lies there already.
 
         Raises
         ------
         TerraformError : a provider, or the state's bucket, cannot be reached.
         """
+        process.wait_for_earlier(self._log, self._report)
         if work.initialised(self._folder, str(self._program)):
             return
         self._report(f"{self._program}: getting ready")
-        options = ["-migrate-state", "-force-copy"] if work.moves_state(self._folder) else []
+        elsewhere = work.state_is_elsewhere(self._folder)
+        options = ["-migrate-state", "-force-copy"] if move else (["-reconfigure"] if elsewhere else [])
+        lines: list[str] = []
         words = ["init", "-input=false", "-no-color", *options]
-        done = subprocess.run(
-            [str(self._program.path), *words],
-            cwd=self._folder,
-            env=_environment(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        write_whole(self._log, (done.stdout + done.stderr).encode())
-        if done.returncode != 0:
-            raise problem(f"{self._program.name} init", _plain_errors(done.stderr), done.stderr)
+        if self._start(words, lines.append) != 0:
+            raise self._plain_problem("init", "\n".join(lines))
         work.note_initialised(self._folder, str(self._program))
+        if move:
+            work.note_moved(self._folder)
 
     def plan(
         self, listener: Listener, given: Mapping[str, str] | None = None, options: Sequence[str] = ()
@@ -151,6 +149,23 @@ class Terraform:
         """Take the mark from a resource whose making was interrupted."""
         self._quietly("untaint", "-no-color", address)
 
+    def adopt(self, address: str, identity: str, given: Mapping[str, str] | None = None) -> None:
+        """Take a resource that is in the account, and in no state, into the state.
+
+        Parameters
+        ----------
+        identity : what the provider's documentation says of the import of this type.
+
+        Raises
+        ------
+        TerraformError : what is wrong.
+        """
+        lines: list[str] = []
+        with _handed(given or {}) as (options, descriptors):
+            words = ["import", "-input=false", "-no-color", *options, address, identity]
+            if self._start(words, lines.append, descriptors) != 0:
+                raise self._plain_problem("import", "\n".join(lines))
+
     def outputs(self) -> dict[str, Any]:
         """Give the outputs of the last apply."""
         found = json.loads(self._quietly("output", "-json", "-no-color") or "{}")
@@ -172,74 +187,45 @@ class Terraform:
         return found
 
     def _quietly(self, *words: str) -> str:
-        done = subprocess.run(
-            [str(self._program.path), *words],
-            cwd=self._folder,
-            env=_environment(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        with process.interrupts() as asked:
+            done = subprocess.run(
+                [str(self._program.path), *words],
+                cwd=self._folder,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                check=False,
+                start_new_session=True,
+            )
+        if asked.count:
+            raise KeyboardInterrupt
         if done.returncode != 0:
-            raise problem(f"{self._program.name} {words[0]}", _plain_errors(done.stderr), done.stderr)
+            raise self._plain_problem(words[0], done.stderr)
         return done.stdout
 
     def _run(self, words: Sequence[str], listener: Listener, given: Mapping[str, str] | None) -> None:
-        with _handed(given or {}) as (options, descriptors), os.fdopen(_private(self._log), "w") as log:
+        found: list[Diagnostic] = []
+
+        def take(line: str) -> None:
+            message = _message(line)
+            if message.get("type") == "diagnostic":
+                found.append(Diagnostic.of(message))
+            elif message:
+                listener(message)
+
+        with _handed(given or {}) as (options, descriptors):
             # Options stand before a plan's name.
-            command = [str(self._program.path), words[0], *options, *words[1:]]
-            with subprocess.Popen(
-                command,
-                cwd=self._folder,
-                env=_environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                errors="replace",
-                pass_fds=descriptors,
-                # Ctrl-C is for us alone: Terraform is asked to end in order.
-                start_new_session=True,
-            ) as process:
-                found = self._follow(process, listener, log.write)
-        if process.returncode != 0:
+            code = self._start([words[0], *options, *words[1:]], take, descriptors)
+        if code != 0:
             raise problem(f"{self._program.name} {words[0]}", found, self._log.read_text(errors="replace"))
 
-    def _follow(
-        self, process: subprocess.Popen[str], listener: Listener, log: Callable[[str], object]
-    ) -> list[Diagnostic]:
-        assert process.stdout is not None
-        found: list[Diagnostic] = []
-        interrupted = False
-        while True:
-            try:
-                line = process.stdout.readline()
-                if not line:
-                    process.wait()
-                    break
-                log(line)
-                message = _message(line)
-                if message.get("type") == "diagnostic":
-                    found.append(Diagnostic.of(message))
-                elif message:
-                    listener(message)
-            except KeyboardInterrupt:
-                self._report("stopping: AWS finishes what it is at")
-                with contextlib.suppress(ProcessLookupError):
-                    process.send_signal(signal.SIGINT)
-                interrupted = True
-            except BaseException:
-                process.send_signal(signal.SIGINT)
-                raise
-        if interrupted:
-            raise KeyboardInterrupt
-        return found
+    def _start(self, words: Sequence[str], line: Callable[[str], None], descriptors: Sequence[int] = ()) -> int:
+        command = [str(self._program.path), *words]
+        return process.run(command, self._folder, self._environment, self._log, line, self._report, descriptors)
 
-
-def _private(path: Path) -> int:
-    """Open a file of the person's own, emptied."""
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    def _plain_problem(self, word: str, text: str) -> TerraformError:
+        return problem(f"{self._program.name} {word}", _plain_errors(text), text)
 
 
 def _environment() -> dict[str, str]:

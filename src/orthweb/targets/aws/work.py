@@ -20,6 +20,11 @@ _DONE = ".orthweb-init"
 """Names the configuration that `init` was done for."""
 
 
+def state_key(name: str) -> str:
+    """Name the object that holds a site's state, in the bucket for states."""
+    return f"orthweb/{name}/terraform.tfstate"
+
+
 def backend(name: str, region: str, bucket: str | None, bucket_region: str | None = None) -> dict[str, Any]:
     """Say where the state is kept: in a bucket, locked by an object beside it, or on this machine."""
     if bucket is None:
@@ -28,7 +33,7 @@ def backend(name: str, region: str, bucket: str | None, bucket_region: str | Non
         chosen = {
             "s3": {
                 "bucket": bucket,
-                "key": f"orthweb/{name}/terraform.tfstate",
+                "key": state_key(name),
                 "region": bucket_region or region,
                 "encrypt": True,
                 "use_lockfile": True,
@@ -98,15 +103,26 @@ def note_initialised(folder: Path, program: str) -> None:
     write_whole(folder / _DONE, _digest(folder, program).encode())
 
 
-def moves_state(folder: Path) -> bool:
-    """Tell whether the state is kept elsewhere than at the last `init`, so that it has to be moved."""
+def last_backend(folder: Path) -> tuple[str, dict[str, Any]]:
+    """Give where the state was at the last `init`: the kind and its settings; empty before the first."""
     try:
         known = json.loads((folder / ".terraform" / "terraform.tfstate").read_text())["backend"]
-        wanted = json.loads((folder / BACKEND).read_text())["terraform"]["backend"]
-    except (FileNotFoundError, ValueError, KeyError):
+        return str(known["type"]), dict(known.get("config") or {})
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return "", {}
+
+
+def state_is_elsewhere(folder: Path) -> bool:
+    """Tell whether the state is kept elsewhere than at the last `init`."""
+    kind, config = last_backend(folder)
+    if not kind:
         return False
-    kind = str(known.get("type", ""))
-    if kind not in wanted:
-        return True
-    config = known.get("config") or {}
-    return any(config.get(key) != value for key, value in wanted[kind].items())
+    wanted = json.loads((folder / BACKEND).read_text())["terraform"]["backend"]
+    return kind not in wanted or any(config.get(key) != value for key, value in wanted[kind].items())
+
+
+def note_moved(folder: Path) -> None:
+    """Put the local state, of which there is now a later one elsewhere, out of the way."""
+    path = folder / STATE
+    if path.exists():
+        path.rename(path.with_suffix(".moved"))
