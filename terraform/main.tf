@@ -35,6 +35,14 @@ check "dicom_from_everywhere" {
   }
 }
 
+# Public DNS has the public address, which the tunnel does not lead to.
+check "vpn_by_own_name" {
+  assert {
+    condition     = !local.vpn || var.hostname == null
+    error_message = "hostname: let it lead to the output private_address where VPN clients resolve it (their own DNS, /etc/hosts): through the tunnel they reach that address alone."
+  }
+}
+
 module "keys" {
   source = "./modules/keys"
 
@@ -234,8 +242,6 @@ module "vpn" {
   client_cidr_block      = var.vpn_cidr_block
   server_certificate_arn = var.vpn_server_certificate_arn
   client_ca_arn          = var.vpn_client_ca_arn
-  hostname               = var.hostname
-  private_address        = module.compute.private_address
   logs_key_arn           = module.keys.logs_key_arn
   log_retention_days     = var.log_retention_days
 }

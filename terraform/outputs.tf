@@ -37,6 +37,11 @@ output "dns_target" {
   value       = coalesce(module.compute.public_ip, try(module.compute.load_balancer.dns_name, null))
 }
 
+output "private_address" {
+  description = "Address of the host within the VPC, which VPN clients reach; null in topology ha."
+  value       = module.compute.private_address
+}
+
 # --- for orthweb and for operating ---
 
 output "name" {

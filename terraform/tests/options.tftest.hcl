@@ -36,8 +36,6 @@ variables {
   zone_id   = "Z0123456789ABCDEFGHIJ"
   hostname  = "images.example.org"
   public_ip = "203.0.113.7"
-
-  private_address = "10.83.0.10"
 }
 
 run "the_trail_records_every_object_and_proves_itself" {
@@ -136,30 +134,6 @@ run "the_vpn_asks_for_certificates_and_leads_to_the_vpc" {
   assert {
     condition     = aws_ec2_client_vpn_endpoint.this.connection_log_options[0].enabled && aws_cloudwatch_log_group.this.kms_key_id == var.logs_key_arn
     error_message = "Connections must be logged, encrypted."
-  }
-  assert {
-    condition = (
-      one(aws_route53_zone.this[0].vpc).vpc_id == var.vpc_id && aws_route53_record.this[0].records == toset(["10.83.0.10"]) &&
-      aws_route53_record.this[0].name == "images.example.org"
-    )
-    error_message = "The site's own name must lead to its private address for who comes through the tunnel."
-  }
-}
-
-run "the_vpn_of_a_site_with_awss_name_needs_no_zone" {
-  command = plan
-
-  variables {
-    hostname = null
-  }
-
-  module {
-    source = "./modules/vpn"
-  }
-
-  assert {
-    condition     = length(aws_route53_zone.this) + length(aws_route53_record.this) == 0
-    error_message = "AWS's own names lead to private addresses by themselves."
   }
 }
 

@@ -155,3 +155,16 @@ run "everyone_is_a_warning" {
 
   expect_failures = [check.https_from_everywhere, check.dicom_from_everywhere]
 }
+
+run "a_vpn_to_a_name_of_the_owners_own_is_a_warning" {
+  command = plan
+
+  variables {
+    hostname                   = "images.example.org"
+    vpn_server_certificate_arn = "arn:aws:acm:eu-central-1:123456789012:certificate/1"
+    vpn_client_ca_arn          = "arn:aws:acm:eu-central-1:123456789012:certificate/2"
+    vpn_cidr_block             = "10.99.0.0/20"
+  }
+
+  expect_failures = [check.vpn_by_own_name]
+}

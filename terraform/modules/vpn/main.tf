@@ -22,8 +22,7 @@ resource "aws_ec2_client_vpn_endpoint" "this" {
   # Only traffic to the VPC takes the tunnel: a workstation keeps its own way to everything else.
   split_tunnel = true
 
-  # The VPC's resolver, so that the site's name leads to its private address: that of an Elastic IP does by itself, one of
-  # the owner's own by the zone below. By its public address the site would be reached past the tunnel, or not at all.
+  # The VPC's resolver: the name that AWS gives to an Elastic IP address leads to the private one there.
   dns_servers = [cidrhost(var.vpc_cidr, 2)]
 
   authentication_options {
@@ -53,31 +52,6 @@ resource "aws_ec2_client_vpn_authorization_rule" "vpc" {
   target_network_cidr    = var.vpc_cidr
   authorize_all_groups   = true
   description            = "Holders of a client certificate"
-}
-
-resource "aws_route53_zone" "this" {
-  #checkov:skip=CKV2_AWS_38:DNSSEC is for public zones
-  #checkov:skip=CKV2_AWS_39:Query logging is for public zones; the VPC's resolver answers this one
-  count = var.hostname == null ? 0 : 1
-
-  name          = var.hostname
-  comment       = "${var.name}: the site's own name, within the VPC"
-  force_destroy = true # nothing but the record below is ever in it
-
-  vpc {
-    vpc_id = var.vpc_id
-  }
-}
-
-resource "aws_route53_record" "this" {
-  #checkov:skip=CKV2_AWS_23:The address is that of the host's network interface in modules/compute.
-  count = var.hostname == null ? 0 : 1
-
-  zone_id = aws_route53_zone.this[0].zone_id
-  name    = var.hostname
-  type    = "A"
-  ttl     = 60
-  records = [var.private_address]
 }
 
 resource "aws_cloudwatch_log_group" "this" {

@@ -108,14 +108,3 @@ variable "log_retention_days" {
     error_message = "log_retention_days must be a period of CloudWatch Logs, such as 30, 90, 365, 400, 731 or 2192."
   }
 }
-
-variable "hostname" {
-  description = "Own name of the site, which is made to lead to private_address within the VPC; null when it has the name that AWS gives, which does so by itself."
-  type        = string
-  default     = null
-}
-
-variable "private_address" {
-  description = "Address of the site within the VPC."
-  type        = string
-}
