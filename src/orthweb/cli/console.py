@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +29,12 @@ class Settings:
 
 
 settings = Settings()
+
+ALIGNED = 44
+"""Characters up to which the things of a plan are aligned."""
+
+LEAST = 24
+"""Characters that a folded text needs at least."""
 
 SIGNS = {
     "create": "+",
@@ -101,9 +109,11 @@ def changes(items: Sequence[PlanItem], nothing: str) -> None:
     """Print a plan, or what was done: one line an item."""
     if all(item.action == "warn" for item in items):
         out(nothing)
-    width = max((len(f"{item.action} {item.what}") for item in items), default=0)
-    for item in items:
-        out(f"{SIGNS[item.action]} {item.action + ' ' + item.what:<{width}}  {item.why}")
+    heads = [f"{item.action} {item.what}" for item in items]
+    # One long name does not push all the others' reasons to the right.
+    width = max((len(head) for head in heads if len(head) <= ALIGNED), default=0)
+    for item, head in zip(items, heads, strict=True):
+        folded(f"{SIGNS[item.action]} {head:<{width}}  ", item.why, 4)
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -112,7 +122,26 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     lines = [[line[number] for number in kept] for line in (head, *rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(kept))]
     for line in lines:
-        out("  ".join(f"{word:<{width}}" for word, width in zip(line, widths, strict=True)).rstrip())
+        start = "".join(f"{word:<{width}}  " for word, width in zip(line[:-1], widths[:-1], strict=True))
+        folded(start, line[-1], len(start))
+
+
+def folded(start: str, text: str, indent: int) -> None:
+    """Print a line; on a terminal that is too narrow for it the rest goes below, indented."""
+    line = f"{start}{text}".rstrip()
+    width = shutil.get_terminal_size().columns if is_terminal() else len(line)
+    if len(line) <= width or width - indent < LEAST or len(start) >= width:
+        out(line)
+        return
+    for part in textwrap.wrap(
+        text,
+        width,
+        initial_indent=start,
+        subsequent_indent=" " * indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    ):
+        out(part)
 
 
 def chosen(site: Site, choice: Choice) -> None:

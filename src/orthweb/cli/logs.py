@@ -25,7 +25,7 @@ def logs(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as new lines come.")] = False,
     lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many of the last lines.")] = 50,
 ) -> None:
-    """Print the services' logs: index, archive, edge, edge-access and, for local processes, supervisor."""
+    """Print the services' logs: index, archive, edge, edge-access; for local processes supervisor, on AWS host."""
     from orthweb.targets import open_site
 
     found = open_site(console.settings.site_file).logs()

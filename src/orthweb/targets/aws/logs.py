@@ -17,6 +17,9 @@ CONTAINERS: Final = "containers"
 LEFT_OUT: Final = ("vpc-flow",)
 """Groups that are for auditors, not for reading along."""
 
+CALLED: Final[Mapping[str, str]] = {"database": "index"}
+"""Logs have the same names wherever a site runs."""
+
 BACK_SECONDS: Final = (3600, 24 * 3600, 14 * 24 * 3600)
 """How far back the last lines are looked for, step by step."""
 
@@ -37,11 +40,11 @@ class CloudWatchLogs:
 
     def __init__(self, session: Session, groups: Mapping[str, str]) -> None:
         self._session = session
-        self._groups = {name: group for name, group in groups.items() if name not in LEFT_OUT}
+        self._groups = {CALLED.get(name, name): group for name, group in groups.items() if name not in LEFT_OUT}
         self._streams: list[str] | None = None
 
     def names(self) -> Sequence[str]:
-        """Name the logs that there are: each service of the hosts, the hosts themselves, the database."""
+        """Name the logs that there are: each service of the hosts, the hosts themselves, the index."""
         services = sorted({stream.rpartition("/")[2] for stream in self._container_streams()})
         others = [name for name in self._groups if name != CONTAINERS]
         return [*services, *sorted(others)]

@@ -1,0 +1,50 @@
+"""What verbs print: lines that fit a terminal, and whole ones for programs."""
+
+from __future__ import annotations
+
+import pytest
+
+from orthweb.cli import console
+from orthweb.targets.base import PlanItem
+
+WHY = "HTTPS: the whole internet may reach it, and every password can be tried from anywhere"
+
+
+@pytest.fixture
+def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(console, "is_terminal", lambda: True)
+    monkeypatch.setenv("COLUMNS", "60")
+
+
+@pytest.mark.usefixtures("narrow")
+def test_plan_when_the_terminal_is_narrow_then_reasons_go_on_below(capsys: pytest.CaptureFixture[str]) -> None:
+    console.changes([PlanItem("warn", "aws.https_from", WHY), PlanItem("create", "database", "database")], "nothing")
+    assert capsys.readouterr().out.splitlines() == [
+        "! warn aws.https_from  HTTPS: the whole internet may reach",
+        "    it, and every password can be tried from anywhere",
+        "+ create database      database",
+    ]
+
+
+def test_plan_when_it_is_piped_then_every_item_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    console.changes([PlanItem("warn", "aws.https_from", WHY)], "nothing")
+    assert capsys.readouterr().out.splitlines() == ["nothing", f"! warn aws.https_from  {WHY}"]
+
+
+def test_plan_when_one_name_is_long_then_the_others_reasons_stay_where_they_are(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    console.changes([PlanItem("create", "x" * 60, "long"), PlanItem("create", "bucket", "storage")], "nothing")
+    assert capsys.readouterr().out.splitlines()[1] == "+ create bucket  storage"
+
+
+@pytest.mark.usefixtures("narrow")
+def test_table_when_the_last_column_is_too_wide_then_goes_on_below_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    console.table(("service", "note"), [("host i-0123456789abcdef0", "eu-central-1a; failed: no space left on device")])
+    head, *rows = capsys.readouterr().out.splitlines()
+    assert head.split() == ["service", "note"]
+    column = head.index("note")
+    assert len(rows) == 2
+    assert max(map(len, rows)) <= 60
+    assert rows[1][:column].strip() == ""
+    assert f"{rows[0][column:]} {rows[1][column:]}" == "eu-central-1a; failed: no space left on device"
