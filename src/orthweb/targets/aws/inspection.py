@@ -80,7 +80,7 @@ def _site(
 ) -> SiteStatus:
     host = memory.output("public_name")
     return SiteStatus(
-        name=place.site.name,
+        name=memory.name or place.site.name,
         target="aws",
         state=state,
         answers=problem is None,
@@ -112,7 +112,9 @@ def _hosts(session: Session, name: str) -> Iterator[ServiceStatus]:
             state, note = "stopped", f"{each.zone}; {each.state}"
         elif said is not None and said.of_this_start(each):
             state = {"ready": "running", "failed": "failed"}.get(said.state, "starting")  # type: ignore[assignment]
-            note = f"{each.zone}; {said.state}" + (f": {said.message}" if said.message else "")
+            # A host that serves says no more than that it does.
+            more = "" if said.state == "ready" else f"; {said.state}" + (f": {said.message}" if said.message else "")
+            note = f"{each.zone}{more}"
             if said.stale(now):
                 state, note = "failed", f"{each.zone}; says nothing any more (last: {said.state})"
             elif said.state == "ready" and not hosts.applied(said, found.wanted):
@@ -137,6 +139,8 @@ def _database(session: Session, identifier: str) -> Iterator[ServiceStatus]:
 
 
 def _notes(place: Place, memory: Memory, found: SiteAccess | None) -> Iterator[str]:
+    if memory.name != place.site.name:
+        yield f"Name   {memory.name}: the site file says {place.site.name}, which would be another site"
     if place.site.hostname != "localhost" and place.site.aws.hosted_zone is None and memory.output("dns_target"):
         yield f"DNS    {place.site.hostname} should point to {memory.output('dns_target')}"
     if memory.output("s3bucket"):

@@ -43,6 +43,11 @@ def _secret(session: Session, name: str) -> dict[str, str]:
         raise OrthwebError(f"secret {name}: should be a JSON object", "orthweb logs host") from None
 
 
+def _prefix(place: Place) -> str:
+    """Give what the names of the site's secrets begin with: it is called as it was made, whatever its file says now."""
+    return f"orthweb/{place.memory().name or place.site.name}"
+
+
 def fetch(session: Session, place: Place) -> None:
     """Bring password, certificates and the checks' AE title into the state folder; to be called with the lock held.
 
@@ -51,7 +56,7 @@ def fetch(session: Session, place: Place) -> None:
     NotRunningError : no host has made them yet.
     AwsError, OrthwebError : they cannot be read.
     """
-    prefix = place.prefix.strip("/")
+    prefix = _prefix(place)
     admin, tls, shared = (_secret(session, f"{prefix}/{which}") for which in ("admin", "tls", "site"))
     wanted = {
         **{place.state.pki / name: tls.get(name, "") for name in SHARED},
@@ -76,7 +81,7 @@ def issuing(session: Session, place: Place) -> Iterator[None]:
     ------
     NotRunningError : no host has made it yet.
     """
-    found = _secret(session, f"{place.prefix.strip('/')}/tls")
+    found = _secret(session, f"{_prefix(place)}/tls")
     files = place.pki.site_ca
     if not found.get("site-ca.pem") or not found.get("site-ca.key"):
         raise NotRunningError("the site has no CA yet", "orthweb up")
@@ -142,6 +147,10 @@ def ready(found: SiteAccess, timeout: float = 5.0) -> str | None:
             timeout=timeout,
             trust_env=False,
         )
+        if answer.status_code == 401:
+            return (
+                "the archive does not take the password that is kept here: orthweb credentials fetches the present one"
+            )
         if answer.status_code != 200:
             return f"the archive's statistics answer {answer.status_code}"
     except (httpx.HTTPError, OSError) as error:
