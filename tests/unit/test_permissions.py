@@ -10,11 +10,21 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from aws.iam import allows, listed
 from orthweb.cli import app
 from orthweb.permissions import reference
 from orthweb.permissions.actions import DATA, LOCAL, VERBS, actions
-from orthweb.permissions.policy import AWS_POLICIES, KEEPING, LIMIT, WITHOUT_RESOURCE, Scope, documents, statements
+from orthweb.permissions.policy import (
+    AWS_POLICIES,
+    KEEPING,
+    LIMIT,
+    READING,
+    WITHOUT_RESOURCE,
+    documents,
+    statements,
+)
 from orthweb.permissions.resources import TYPES
+from orthweb.permissions.scope import ALARMS, ROLES, TAG, Scope
 
 ROOT = Path(__file__).parents[2]
 SCOPE = Scope("clinic", "eu-central-1", "123456789012")
@@ -28,8 +38,13 @@ def of(scope: Scope, action: str) -> list[dict[str, Any]]:
     return [statement for statement in statements(scope) if action in statement["Action"]]
 
 
-def listed(value: str | list[str]) -> list[str]:
-    return value if isinstance(value, list) else [value]
+def may(action: str, resource: str, **tags: str) -> bool:
+    """Tell whether somebody who deploys the clinic's site may do something to a resource with some tags."""
+    context = {"aws:RequestedRegion": "eu-central-1"}
+    context |= {f"aws:ResourceTag/{TAG}": tags["site"]} if "site" in tags else {}
+    context |= {f"aws:RequestTag/{TAG}": tags["wanted"]} if "wanted" in tags else {}
+    context |= {"ec2:CreateAction": tags["made_by"]} if "made_by" in tags else {}
+    return allows(statements(SCOPE), action, f"arn:aws:{resource}", context)
 
 
 def configured(kind: str) -> set[str]:
@@ -75,7 +90,7 @@ def test_statement_always_names_actions_and_something_that_limits_it(statement: 
         assert "clinic" in resource or "Condition" in statement or resource.startswith(UNNAMED), resource
     if statement["Resource"] == "*":
         assert statement["Condition"] == {"StringEquals": {"aws:RequestedRegion": "eu-central-1"}}
-        assert set(statement["Action"]) <= WITHOUT_RESOURCE | {
+        assert set(statement["Action"]) <= WITHOUT_RESOURCE | READING | {
             action for action in actions() if action.startswith("ec2:Describe")
         }
 
@@ -83,12 +98,132 @@ def test_statement_always_names_actions_and_something_that_limits_it(statement: 
 UNNAMED = (
     "arn:aws:acm:eu-central-1:123456789012:certificate/",
     "arn:aws:backup:eu-central-1:123456789012:backup-plan:",
-    "arn:aws:backup:eu-central-1:123456789012:recovery-point:",
+    "arn:aws:ec2:eu-central-1:",
+    "arn:aws:kms:eu-central-1:123456789012:key/",
+    "arn:aws:rds:eu-central-1:123456789012:og:default:postgres-",
     "arn:aws:route53:::",
-    "arn:aws:ec2:eu-central-1:123456789012:vpc/",
     "arn:aws:secretsmanager:eu-central-1:123456789012:secret:rds!db-",
 )
 """What AWS gives names of its own; nothing that could hold images, nor a database's password to be read."""
+
+
+EC2 = "ec2:eu-central-1:123456789012"
+RDS = "rds:eu-central-1:123456789012"
+KEY = "kms:eu-central-1:123456789012:key/11111111-1111-4111-8111-111111111111"
+
+
+@pytest.mark.parametrize(
+    ("action", "resource"),
+    [
+        ("ec2:TerminateInstances", f"{EC2}:instance/i-1"),
+        ("ec2:ModifyInstanceAttribute", f"{EC2}:instance/i-1"),
+        ("ec2:AuthorizeSecurityGroupIngress", f"{EC2}:security-group/sg-1"),
+        ("ec2:RevokeSecurityGroupEgress", f"{EC2}:security-group/sg-1"),
+        ("ec2:CreateRoute", f"{EC2}:route-table/rtb-1"),
+        ("ec2:DeleteRoute", f"{EC2}:route-table/rtb-1"),
+        ("ec2:DetachInternetGateway", f"{EC2}:vpc/vpc-1"),
+        ("ec2:CreateSubnet", f"{EC2}:vpc/vpc-1"),
+        ("ec2:CreateNetworkInterface", f"{EC2}:subnet/subnet-1"),
+        ("ec2:RunInstances", f"{EC2}:subnet/subnet-1"),
+        ("ec2:CreateVpcEndpoint", f"{EC2}:route-table/rtb-1"),
+        ("ec2:DeleteNetworkAclEntry", f"{EC2}:network-acl/acl-1"),
+        ("ec2:DeleteTags", f"{EC2}:vpc/vpc-1"),
+        ("kms:PutKeyPolicy", KEY),
+        ("kms:ScheduleKeyDeletion", KEY),
+        ("backup:DeleteBackupPlan", "backup:eu-central-1:123456789012:backup-plan:1"),
+        ("backup:DeleteRecoveryPoint", "backup:eu-central-1:123456789012:recovery-point:1"),
+        ("backup:DeleteRecoveryPoint", f"{RDS}:snapshot:awsbackup:job-1"),
+    ],
+)
+def test_change_when_of_something_that_is_there_then_only_with_the_sites_tag(action: str, resource: str) -> None:
+    assert may(action, resource, site="clinic")
+    assert not may(action, resource, site="clinic-2")
+    assert not may(action, resource)
+
+
+@pytest.mark.parametrize("kind", ["instance/i-1", "vpc/vpc-1", "subnet/subnet-1", "volume/vol-1"])
+def test_tag_when_put_on_something_of_others_then_is_refused(kind: str) -> None:
+    assert not may("ec2:CreateTags", f"{EC2}:{kind}", wanted="clinic")
+    assert may("ec2:CreateTags", f"{EC2}:{kind}", site="clinic")
+    assert may("ec2:CreateTags", f"{EC2}:{kind}", wanted="clinic", made_by="RunInstances")
+    assert not may("kms:TagResource", KEY, site="clinic-2", wanted="clinic")
+
+
+@pytest.mark.parametrize(
+    ("action", "resource"),
+    [
+        ("iam:PutRolePolicy", "iam::123456789012:role/{}-host"),
+        ("iam:PassRole", "iam::123456789012:role/{}-host"),
+        ("cloudwatch:DeleteAlarms", "cloudwatch:eu-central-1:123456789012:alarm:{}-host-cpu"),
+        ("sns:DeleteTopic", "sns:eu-central-1:123456789012:{}-alarms"),
+        (
+            "elasticloadbalancing:DeleteTargetGroup",
+            "elasticloadbalancing:eu-central-1:123456789012:targetgroup/{}-https/1",
+        ),
+        ("s3:DeleteObject", "s3:::{}-images-123456789012-eu-central-1/x"),
+        ("rds:DeleteDBInstance", f"{RDS}:db:{{}}-index"),
+        ("rds:DeleteDBParameterGroup", f"{RDS}:pg:{{}}-index-postgres17"),
+        ("logs:DeleteLogGroup", "logs:eu-central-1:123456789012:log-group:/orthweb/{}/host"),
+        ("ecr:DeleteRepository", "ecr:eu-central-1:123456789012:repository/{}/edge"),
+        ("secretsmanager:DeleteSecret", "secretsmanager:eu-central-1:123456789012:secret:orthweb/{}/tls-abcdef"),
+        ("ssm:DeleteParameter", "ssm:eu-central-1:123456789012:parameter/orthweb/{}/site"),
+        ("kms:DeleteAlias", "kms:eu-central-1:123456789012:alias/{}-data"),
+    ],
+)
+def test_names_when_they_begin_with_the_sites_then_are_another_sites(action: str, resource: str) -> None:
+    context = {"iam:PassedToService": "ec2.amazonaws.com"}
+    assert allows(statements(SCOPE), action, f"arn:aws:{resource.format('clinic')}", context)
+    assert not allows(statements(SCOPE), action, f"arn:aws:{resource.format('clinic-images')}", context)
+    assert not allows(statements(SCOPE), action, f"arn:aws:{resource.format('clinic-2')}", context)
+
+
+def test_buckets_when_the_account_is_not_named_then_are_still_the_sites_own() -> None:
+    anywhere = statements(Scope("clinic", "eu-central-1"))
+    assert allows(anywhere, "s3:DeleteBucket", "arn:aws:s3:::clinic-images-123456789012-eu-central-1")
+    assert not allows(anywhere, "s3:DeleteBucket", "arn:aws:s3:::clinic-images-images-123456789012-eu-central-1")
+
+
+def test_database_when_looked_up_without_its_identifier_then_all_of_them_may_be_read() -> None:
+    """The provider looks it up by the id that RDS gave it (hashicorp/terraform-provider-aws#32732)."""
+    assert may("rds:DescribeDBInstances", f"{RDS}:db:*")
+
+
+def test_database_when_made_then_takes_awss_option_group_and_a_snapshot_that_is_named() -> None:
+    assert may("rds:CreateDBInstance", f"{RDS}:og:default:postgres-17")
+    assert may("rds:RestoreDBInstanceFromDBSnapshot", f"{RDS}:snapshot:clinic-final-20261123-120000")
+    assert not may("rds:RestoreDBInstanceFromDBSnapshot", f"{RDS}:snapshot:our-copy")
+    named = statements(Scope("clinic", "eu-central-1", "123456789012", snapshot="our-copy"))
+    assert allows(named, "rds:RestoreDBInstanceFromDBSnapshot", f"arn:aws:{RDS}:snapshot:our-copy")
+    assert may("secretsmanager:RotateSecret", "secretsmanager:eu-central-1:123456789012:secret:rds!db-1-abcdef")
+
+
+def test_alarm_when_it_repairs_the_host_then_aws_may_make_the_role_for_it() -> None:
+    (statement,) = of(SCOPE, "iam:CreateServiceLinkedRole")
+    assert "events.amazonaws.com" in statement["Condition"]["StringEquals"]["iam:AWSServiceName"]
+    assert "iam:CreateServiceLinkedRole" in TYPES["aws_cloudwatch_metric_alarm"].all
+
+
+def test_bucket_when_locked_then_can_be_emptied_outside_production_alone() -> None:
+    bypass = {"s3:BypassGovernanceRetention", "s3:PutObjectLegalHold"}
+    assert bypass <= allowed(SCOPE, "aws_s3_bucket")
+    assert not bypass & allowed(Scope("clinic", "eu-central-1", production=True))
+
+
+def test_names_of_roles_always_are_those_of_the_modules() -> None:
+    text = "".join(file.read_text() for file in (ROOT / "terraform/modules").rglob("*.tf"))
+    blocks = re.findall(r'^resource "aws_iam_role" .*?^}', text, re.MULTILINE | re.DOTALL)
+    names = [found[1] for block in blocks if (found := re.search(r'^  name +=\s"(.+)"$', block, re.MULTILINE))]
+    own = {name.replace("${local.identifier}", "${var.name}-index").removeprefix("${var.name}-") for name in names}
+    assert len(names) == len(blocks)
+    assert own == set(ROLES)
+
+
+def test_names_of_alarms_always_are_those_of_the_modules() -> None:
+    text = (ROOT / "terraform/modules/observability/alarms.tf").read_text()
+    own = set(re.findall(r'^      "?([a-z-]+)(?:\$\{service}")? = \{$', text, re.MULTILINE))
+    own |= {f"host-{action}" for action in re.findall(r'action = "(\w+)"', text)}
+    services = {f"{alarm}{service}" for alarm in own if alarm.endswith("-") for service in ("https", "dicom")}
+    assert {alarm for alarm in own if not alarm.endswith("-")} | services == set(ALARMS)
 
 
 def test_secrets_when_read_are_the_sites_own() -> None:
@@ -98,7 +233,7 @@ def test_secrets_when_read_are_the_sites_own() -> None:
 
 def test_roles_when_passed_are_the_sites_own_and_for_services_only() -> None:
     (statement,) = of(SCOPE, "iam:PassRole")
-    assert listed(statement["Resource"]) == ["arn:aws:iam::123456789012:role/clinic-*"]
+    assert listed(statement["Resource"]) == [f"arn:aws:iam::123456789012:role/clinic-{role}" for role in ROLES]
     assert all(
         name.endswith(".amazonaws.com") for name in statement["Condition"]["StringEquals"]["iam:PassedToService"]
     )

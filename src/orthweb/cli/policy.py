@@ -35,8 +35,9 @@ def policy(
 ) -> None:
     """Print the least-privilege IAM policy for deploying this site on AWS, as JSON: a list of documents."""
     from orthweb.permissions.actions import LOCAL
-    from orthweb.permissions.policy import Scope, documents
+    from orthweb.permissions.policy import documents
     from orthweb.permissions.resources import TYPES
+    from orthweb.permissions.scope import Scope
     from orthweb.sitefile import load
 
     site = load(console.settings.site_file)
@@ -56,6 +57,7 @@ def policy(
         account,
         zone=site.aws.hosted_zone or "*",
         state_bucket=site.aws.state_bucket,
+        snapshot=site.aws.database.snapshot,
         production=site.aws.production if production is None else production,
     )
     found = documents(scope, types)

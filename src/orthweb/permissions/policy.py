@@ -1,24 +1,21 @@
 """The least-privilege IAM policy of the person who deploys a site, as documents that AWS takes.
 
-Resources are limited to the site's names, EC2's to the region, and what removes something in EC2 to what carries the
-site's tag. A managed policy may have 6,144 characters without white space: there is more than one.
+Resources are limited to the site's names; where AWS gives the names (EC2, keys, backup plans), to new things and to
+those that carry the site's tag. A managed policy may have 6,144 characters without white space: there is more than one.
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any, Final
 
 from orthweb.permissions.actions import actions
+from orthweb.permissions.scope import TAG, Scope
 
 LIMIT: Final = 6144
 """Characters of a managed policy, white space apart."""
-
-TAG: Final = "orthweb:site"
-"""Every resource of a site carries its name under this tag."""
 
 Statement = dict[str, Any]
 
@@ -48,17 +45,71 @@ WITHOUT_RESOURCE: Final = _words(
 )
 """Actions that AWS defines without resources (beside EC2's Describe actions): theirs is ``*``."""
 
-REMOVING: Final = _words(
+READING: Final = _words(
     """
-    ec2:DeleteClientVpnEndpoint ec2:DeleteFlowLogs ec2:DeleteInternetGateway ec2:DeleteKeyPair ec2:DeleteLaunchTemplate
-    ec2:DeleteNatGateway ec2:DeleteNetworkAcl ec2:DeleteNetworkInterface ec2:DeleteRouteTable ec2:DeleteSecurityGroup
-    ec2:DeleteSubnet ec2:DeleteVpc ec2:DeleteVpcEndpoints ec2:ReleaseAddress ec2:StopInstances ec2:TerminateInstances
-    kms:ScheduleKeyDeletion
+    cloudwatch:DescribeAlarms
+    ec2:GetInstanceUefiData
+    kms:DescribeKey kms:GetKeyPolicy kms:GetKeyRotationStatus kms:ListResourceTags
+    rds:DescribeDBInstances rds:DescribeDBSnapshots
     """
 )
-"""What removes something whose name does not tell its site: only with the site's tag."""
+"""Reading that is allowed of everything in the region (beside EC2's Describe actions).
 
-KEEPING: Final = frozenset({"s3:DeleteObject", "s3:DeleteObjectVersion", "backup:DeleteRecoveryPoint"})
+The provider looks a database up by the id that AWS gave it, without its identifier: that is asked of all databases.
+https://github.com/hashicorp/terraform-provider-aws/issues/32732
+"""
+
+MAKING: Final[Sequence[Mapping[str, str]]] = (
+    {
+        "ec2:AllocateAddress": "elastic-ip",
+        "ec2:CreateInternetGateway": "internet-gateway",
+        "ec2:CreateLaunchTemplate": "launch-template",
+        "ec2:CreateVpc": "vpc",
+        "ec2:ImportKeyPair": "key-pair",
+    },
+    {
+        "ec2:CreateNetworkAcl": "network-acl",
+        "ec2:CreateRouteTable": "route-table",
+        "ec2:CreateSecurityGroup": "security-group",
+        "ec2:CreateSubnet": "subnet",
+    },
+    {
+        "ec2:AuthorizeSecurityGroupEgress": "security-group-rule",
+        "ec2:AuthorizeSecurityGroupIngress": "security-group-rule",
+        "ec2:CreateClientVpnEndpoint": "client-vpn-endpoint",
+        "ec2:CreateFlowLogs": "vpc-flow-log",
+        "ec2:CreateNatGateway": "natgateway",
+        "ec2:CreateVpcEndpoint": "vpc-endpoint",
+        # Subnets get back the VPC's own list, which nobody has tagged.
+        "ec2:ReplaceNetworkAclAssociation": "network-acl",
+        "ec2:RunInstances": "image instance volume",
+    },
+    {"ec2:CreateNetworkInterface": "network-interface", "ec2:RunInstances": "network-interface"},
+)
+"""What makes something in EC2: the action, and the types of what is new and so has no tag yet.
+
+What it is made in (the VPC of a subnet) exists, and must have the site's tag. Actions stand together only where none of
+them acts on an existing thing of a type that another one makes.
+"""
+
+OWN: Final = _words(
+    """
+    backup:DeleteBackupPlan backup:DeleteBackupSelection backup:DeleteRecoveryPoint backup:UntagResource
+    backup:UpdateBackupPlan
+    kms:PutKeyPolicy kms:ScheduleKeyDeletion kms:UntagResource kms:UpdateKeyDescription
+    """
+)
+"""What changes or removes something whose name does not tell its site: only with the site's tag, as all of EC2's."""
+
+TAGGING: Final = _words("backup:TagResource kms:TagResource")
+"""What tags things whose names do not tell their site: such as have no site's tag yet, or this one's."""
+
+KEEPING: Final = _words(
+    """
+    backup:DeleteRecoveryPoint
+    s3:BypassGovernanceRetention s3:DeleteObject s3:DeleteObjectVersion s3:PutObjectLegalHold
+    """
+)
 """What deletes images and backups: not in production."""
 
 KEY_USE: Final = _words(
@@ -87,6 +138,7 @@ LINKED: Final = (
     "clientvpn.amazonaws.com",
     "clientvpn-connections.amazonaws.com",
     "elasticloadbalancing.amazonaws.com",
+    "events.amazonaws.com",  # alarms that start an instance again
     "rds.amazonaws.com",
 )
 """The services whose linked role AWS makes at their first use in an account."""
@@ -99,90 +151,6 @@ AWS_POLICIES: Final = (
     "AWSBackupServiceRolePolicyForS3Restore",
 )
 """AWS's own policies that a site's roles have; no other can be attached."""
-
-
-@dataclass(frozen=True)
-class Scope:
-    """What the policy is limited to.
-
-    Parameters
-    ----------
-    name : the site's.
-    account : 12 digits, or ``*``: whichever account the policy is in.
-    zone : id of the hosted zone in Route 53; ``*`` for any.
-    state_bucket : where Terraform's state is kept; None when it is on the person's disk.
-    production : leave out what deletes images and backups.
-    """
-
-    name: str
-    region: str
-    account: str = "*"
-    partition: str = "aws"
-    zone: str = "*"
-    state_bucket: str | None = None
-    production: bool = False
-
-    def arn(self, service: str, resource: str, *, regional: bool = True) -> str:
-        """Give the ARN of something in the account."""
-        region = self.region if regional else ""
-        return f"arn:{self.partition}:{service}:{region}:{self.account}:{resource}"
-
-    def resources(self, service: str) -> list[str]:
-        """Give the ARNs that a service's actions are limited to."""
-        name, arn = self.name, self.arn
-        return {
-            "acm": [arn("acm", "certificate/*")],
-            "autoscaling": [arn("autoscaling", f"autoScalingGroup:*:autoScalingGroupName/{name}")],
-            "backup": [
-                arn("backup", f"backup-vault:{name}"),
-                arn("backup", "backup-plan:*"),
-                arn("backup", "recovery-point:*"),
-            ],
-            "cloudtrail": [arn("cloudtrail", f"trail/{name}")],
-            "cloudwatch": [
-                arn("cloudwatch", f"alarm:{name}-*"),
-                arn("cloudwatch", f"dashboard/{name}-*", regional=False),
-            ],
-            "ec2": [arn("ec2", "*"), f"arn:{self.partition}:ec2:{self.region}::image/*"],
-            "ecr": [arn("ecr", f"repository/{name}/*")],
-            "elasticloadbalancing": [
-                arn("elasticloadbalancing", f"{kind}/{path}")
-                for kind, path in (
-                    ("loadbalancer", f"net/{name}/*"),
-                    ("listener", f"net/{name}/*"),
-                    ("targetgroup", f"{name}-*/*"),
-                )
-            ],
-            "iam": [
-                arn("iam", f"role/{name}-*", regional=False),
-                arn("iam", f"instance-profile/{name}-*", regional=False),
-            ],
-            "kms": [arn("kms", "key/*"), arn("kms", f"alias/{name}-*")],
-            "logs": [
-                arn("logs", f"log-group:/orthweb/{name}/*"),
-                arn("logs", f"log-group:/aws/rds/instance/{name}-index/*"),
-            ],
-            "rds": [
-                arn("rds", f"db:{name}-index"),
-                arn("rds", f"pg:{name}-index-*"),
-                arn("rds", f"subgrp:{name}-index"),
-                arn("rds", f"snapshot:{name}-*"),
-                arn("rds", f"snapshot:rds:{name}-*"),
-            ],
-            "route53": [
-                f"arn:{self.partition}:route53:::hostedzone/{self.zone}",
-                f"arn:{self.partition}:route53:::change/*",
-                arn("ec2", "vpc/*"),
-            ],
-            "s3": [
-                f"arn:{self.partition}:s3:::{name}-{kind}-*{below}"
-                for kind in ("images", "logs")
-                for below in ("", "/*")
-            ],
-            "secretsmanager": [arn("secretsmanager", f"secret:orthweb/{name}/*")],
-            "sns": [arn("sns", f"{name}-*")],
-            "ssm": [arn("ssm", f"parameter/orthweb/{name}"), arn("ssm", f"parameter/orthweb/{name}/*")],
-        }[service]
 
 
 def statements(scope: Scope, types: Iterable[str] | None = None) -> list[Statement]:
@@ -198,11 +166,7 @@ def statements(scope: Scope, types: Iterable[str] | None = None) -> list[Stateme
     found = list(_special(scope, left))
     for service in sorted({action.split(":")[0] for action in left}):
         mine = {action for action in left if action.startswith(f"{service}:")}
-        if service in ("ec2", "kms"):
-            region = {"StringEquals": {"aws:RequestedRegion": scope.region}}
-            found.append(_allow(f"{service}Make", mine, scope.resources(service), region))
-        else:
-            found.append(_allow(service, mine, scope.resources(service)))
+        found.append(_allow(service, mine, scope.resources(service)))
     return found
 
 
@@ -214,28 +178,18 @@ def _special(scope: Scope, left: set[str]) -> Iterator[Statement]:
         left.difference_update(taken)
         return taken
 
-    looking = take(
-        {action for action in left if action.startswith("ec2:Describe") and action not in _ON_ONE} | WITHOUT_RESOURCE
-    )
-    yield _allow("Look", looking, ["*"], {"StringEquals": {"aws:RequestedRegion": scope.region}})
-    removing = take(REMOVING)
-    yield _allow(
-        "Remove",
-        removing,
-        [scope.arn("ec2", "*"), scope.arn("kms", "key/*")],
-        {"StringEquals": {f"aws:ResourceTag/{TAG}": scope.name}},
-    )
+    region = {"StringEquals": {"aws:RequestedRegion": scope.region}}
+    looking = {action for action in left if action.startswith("ec2:Describe")} | WITHOUT_RESOURCE | READING
+    yield _allow("Look", take(looking), ["*"], region)
+    yield from _tagged(scope, left)
+    take({action for action in left if action.startswith("ec2:")} | OWN | TAGGING)
     services = [f"{service}.{scope.region}.amazonaws.com" for service in SERVICES_WITH_KEYS]
     yield _allow("UseKeys", take(KEY_USE), [scope.arn("kms", "key/*")], {"StringEquals": {"kms:ViaService": services}})
-    roles = [scope.arn("iam", f"role/{scope.name}-*", regional=False)]
-    yield _allow("PassRoles", take({"iam:PassRole"}), roles, {"StringEquals": {"iam:PassedToService": list(PASSED_TO)}})
+    passed = {"StringEquals": {"iam:PassedToService": list(PASSED_TO)}}
+    yield _allow("PassRoles", take({"iam:PassRole"}), scope.roles, passed)
     policies = [f"arn:{scope.partition}:iam::aws:policy/{name}" for name in AWS_POLICIES]
-    yield _allow(
-        "AttachPolicies",
-        take({"iam:AttachRolePolicy", "iam:DetachRolePolicy"}),
-        roles,
-        {"ArnEquals": {"iam:PolicyARN": policies}},
-    )
+    attaching = take({"iam:AttachRolePolicy", "iam:DetachRolePolicy"})
+    yield _allow("AttachPolicies", attaching, scope.roles, {"ArnEquals": {"iam:PolicyARN": policies}})
     yield _allow(
         "LinkedRoles",
         take({"iam:CreateServiceLinkedRole"}),
@@ -243,7 +197,7 @@ def _special(scope: Scope, left: set[str]) -> Iterator[Statement]:
         {"StringEquals": {"iam:AWSServiceName": list(LINKED)}},
     )
     # RDS makes the secret of the database's master on behalf of the caller, under a name of its own.
-    made = left & {"secretsmanager:CreateSecret", "secretsmanager:TagResource"}
+    made = left & {"secretsmanager:CreateSecret", "secretsmanager:TagResource"} | take({"secretsmanager:RotateSecret"})
     yield _allow("DatabaseSecret", made, [scope.arn("secretsmanager", "secret:rds!db-*")])
     if scope.state_bucket is not None:
         bucket = f"arn:{scope.partition}:s3:::{scope.state_bucket}"
@@ -253,13 +207,31 @@ def _special(scope: Scope, left: set[str]) -> Iterator[Statement]:
     take({"s3:GetObject", "s3:PutObject"})
 
 
-_ON_ONE: Final = _words(
-    """
-    ec2:DescribeClientVpnAuthorizationRules ec2:DescribeClientVpnEndpoints ec2:DescribeClientVpnTargetNetworks
-    ec2:DescribeInstanceAttribute ec2:DescribeVpcAttribute
-    """
-)
-"""EC2's Describe actions that AWS defines with resources."""
+def _tagged(scope: Scope, allowed: Set[str]) -> Iterator[Statement]:
+    """Give the statements about what has random names: new things, and those that carry the site's tag."""
+    mine = {f"aws:ResourceTag/{TAG}": scope.name}
+    nobodys = {"Null": {f"aws:ResourceTag/{TAG}": "true"}}
+    everything = scope.arn("ec2", "*")
+    others = [scope.arn("kms", "key/*"), *scope.resources("backup")]
+    own = {action for action in allowed if action.startswith("ec2:")} | (allowed & (OWN | TAGGING))
+    yield _allow("Own", own, [everything, *others, *scope.recovery_points], {"StringEquals": mine})
+    for number, group in enumerate(MAKING, start=1):
+        making = allowed & group.keys()
+        kinds = sorted({kind for action in making for kind in group[action].split()})
+        yield _allow(f"Make{number}", making, [_new(scope, kind) for kind in kinds])
+    if "ec2:CreateTags" in allowed:
+        making = {action.split(":")[1] for group in MAKING for action in allowed & group.keys()}
+        new = {"StringEquals": {"ec2:CreateAction": sorted(making)}}
+        yield _allow("TagNew", {"ec2:CreateTags"}, [everything], new)
+        # AWS makes a VPC's default group, without a tag.
+        yield _allow("TagDefaultGroup", {"ec2:CreateTags"}, [scope.arn("ec2", "security-group/*")], nobodys)
+    tagging = {"StringEquals": {f"aws:RequestTag/{TAG}": scope.name}} | nobodys
+    yield _allow("TagOthers", allowed & TAGGING, others, tagging)
+
+
+def _new(scope: Scope, kind: str) -> str:
+    """Give the ARN of what is made; images, which instances are made from, belong to no account."""
+    return f"arn:{scope.partition}:ec2:{scope.region}::image/*" if kind == "image" else scope.arn("ec2", f"{kind}/*")
 
 
 def _allow(
@@ -269,7 +241,7 @@ def _allow(
         "Sid": sid[:1].upper() + sid[1:].replace("-", ""),
         "Effect": "Allow",
         "Action": sorted(allowed),
-        "Resource": resources if len(resources) > 1 else resources[0],
+        "Resource": resources[0] if len(resources) == 1 else resources,
     }
     return statement | {"Condition": dict(condition)} if condition else statement
 

@@ -77,7 +77,7 @@ TYPES: Final[Mapping[str, Needs]] = {
         read="cloudwatch:DescribeAlarms ListTagsForResource",
         update="cloudwatch:UntagResource",
         delete="cloudwatch:DeleteAlarms",
-        beside="cloudwatch:TagResource",
+        beside="cloudwatch:TagResource iam:CreateServiceLinkedRole",
     ),
     "aws_db_instance": needs(
         create="rds:CreateDBInstance",
@@ -85,7 +85,7 @@ TYPES: Final[Mapping[str, Needs]] = {
         update="rds:ModifyDBInstance RebootDBInstance RemoveTagsFromResource RestoreDBInstanceFromDBSnapshot",
         delete="rds:DeleteDBInstance",
         beside="iam:CreateServiceLinkedRole PassRole kms:CreateGrant Decrypt DescribeKey GenerateDataKey "
-        "rds:AddTagsToResource CreateDBSnapshot secretsmanager:CreateSecret TagResource",
+        "rds:AddTagsToResource CreateDBSnapshot secretsmanager:CreateSecret RotateSecret TagResource",
     ),
     "aws_db_parameter_group": needs(
         create="rds:CreateDBParameterGroup ModifyDBParameterGroup",
@@ -280,7 +280,8 @@ TYPES: Final[Mapping[str, Needs]] = {
         "GetBucketVersioning GetBucketWebsite GetEncryptionConfiguration GetLifecycleConfiguration "
         "GetReplicationConfiguration ListBucket",
         update="s3:PutBucketObjectLockConfiguration",
-        delete="s3:DeleteBucket DeleteObject DeleteObjectVersion ListBucketVersions",
+        delete="s3:BypassGovernanceRetention DeleteBucket DeleteObject DeleteObjectVersion ListBucketVersions "
+        "PutObjectLegalHold",
     ),
     "aws_s3_bucket_lifecycle_configuration": needs(
         create="s3:PutLifecycleConfiguration",
