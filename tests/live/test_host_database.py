@@ -161,7 +161,7 @@ def test_lock_is_held_by_one_host_at_a_time_and_free_when_that_dies(made: Server
 
 
 def test_rotation_gives_user_and_secret_the_same_new_password(made: Server, master: Login, store: Vault) -> None:
-    new = rotation.rotate(store, made, lambda: master, lambda _line: None)
+    new = rotation.login_of(rotation.rotate(store, made, lambda: master, lambda _line: None))
     current = store.read(vault.INDEX)
     assert current is not None
     assert rotation.login_of(current) == new
@@ -213,7 +213,7 @@ def test_rotation_where_neither_password_is_right_is_mended_by_the_master(
 ) -> None:
     with database.connect(made, master) as connection:
         database.set_password(connection, Login("orthanc", "Nobody0Knows"))
-    new = rotation.rotate(store, made, lambda: master, lambda _line: None)
+    new = rotation.login_of(rotation.rotate(store, made, lambda: master, lambda _line: None))
     assert database.signs_in(made, new)
 
 

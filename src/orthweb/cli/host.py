@@ -29,24 +29,31 @@ def register(app: typer.Typer) -> None:
 
 def run(settings: _Settings = FILE, run: _Run = RUN, kept: _Kept = KEPT) -> None:
     """Make the host serve, and keep it as the account says, until told to stop."""
+    import signal
     import threading
 
     from orthweb.host import started
     from orthweb.host.loop import ReplacedError
 
-    loop, journal = started(settings, run, kept, console.note)
+    stop = threading.Event()
+    # A drain is undone, and what was begun is finished if there is time for it: systemd waits for a while.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: stop.set())
+    loop, after = started(settings, run, kept, console.note, stop)
     try:
-        loop.run(threading.Event(), after=journal.send)
+        loop.run(stop, after=after)
     except ReplacedError as error:
         console.note(error.message)
 
 
 def once(settings: _Settings = FILE, run: _Run = RUN, kept: _Kept = KEPT) -> None:
     """Do one round, and say whether the host serves as it should."""
+    import threading
+
     from orthweb.host import started
 
-    loop, journal = started(settings, run, kept, console.note)
+    loop, after = started(settings, run, kept, console.note, threading.Event())
     serves = loop.round()
-    journal.send()
+    after()
     if not serves:
         raise OrthwebError("this host does not serve as it should", "the lines above say why; the next round goes on")

@@ -11,18 +11,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from orthweb.host.journal import Journal
+    import threading
+
     from orthweb.host.loop import Loop
 
 
-def started(file: Path, run: Path, kept: Path, note: Callable[[str], None]) -> tuple[Loop, Journal]:
-    """Give the rounds of this host, and the log that they are written to besides.
+def started(
+    file: Path, run: Path, kept: Path, note: Callable[[str], None], stop: threading.Event
+) -> tuple[Loop, Callable[[], None]]:
+    """Give the rounds of this host, and what is to be called after each: it sends what they said, and figures.
 
     Parameters
     ----------
     file : what the user data wrote.
     run, kept : folders in memory and on the disk.
     note : told every line.
+    stop : set when the agent should end.
 
     Raises
     ------
@@ -31,6 +35,7 @@ def started(file: Path, run: Path, kept: Path, note: Callable[[str], None]) -> t
     """
     from orthweb.host import metadata, settings
     from orthweb.host.agent import Agent
+    from orthweb.host.figures import Figures
     from orthweb.host.journal import Journal
     from orthweb.host.loop import Loop
 
@@ -44,7 +49,13 @@ def started(file: Path, run: Path, kept: Path, note: Callable[[str], None]) -> t
         note(text)
         journal.add(text)
 
-    agent = Agent(found, instance, run, kept, lambda text: loop.report(text), settings.ops_image())
+    agent = Agent(found, instance, run, kept, lambda text: loop.report(text), settings.ops_image(), stop)
     journal = Journal(agent.account, agent.log_group, instance.identity)
-    loop = Loop(agent, line)
-    return loop, journal
+    loop = Loop(agent, line, alarm=lambda text: journal.add(text, "error"))
+    figures = Figures(journal, kept, run, lambda: loop.healthy, agent.statistics)
+
+    def after() -> None:
+        figures.tell()
+        journal.send()
+
+    return loop, after

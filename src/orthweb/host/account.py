@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from functools import cache
-from typing import Any
+from typing import Any, Final
 
 from orthweb.aws import errors
 from orthweb.aws.errors import AwsError
@@ -13,14 +12,18 @@ from orthweb.host.settings import HostSettings
 __all__ = ["AwsAccount", "AwsError", "told"]
 
 _HINTS = {
-    "AccessDenied": "the role of the instance lacks this permission: terraform apply puts it back",
+    "AccessDenied": "the role of the instance lacks this permission: orthweb up (or terraform apply) puts it back",
     "ExpiredToken": "the clock of the instance, or its metadata service, is wrong",
     "RequestExpired": "the clock of the instance is wrong",
-    "NoCredentials": "the instance has no role: terraform apply puts it back",
+    "NoCredentials": "the instance's metadata service gives no role; tried again by itself. If it stays so, the "
+    "instance has none: orthweb up (or terraform apply) puts it back",
     "Throttling": "tried again by itself",
-    "ResourceNotFound": "terraform apply puts it back",
-    "ParameterNotFound": "terraform apply puts it back",
+    "ResourceNotFound": "orthweb up (or terraform apply) puts it back",
+    "ParameterNotFound": "orthweb up (or terraform apply) puts it back",
 }
+
+_METADATA: Final = {"metadata_service_num_attempts": 5, "metadata_service_timeout": 3}
+"""botocore asks the metadata service once, for a second, which is too little while a host is busy starting."""
 
 
 def _hint(code: str) -> str | None:
@@ -54,22 +57,37 @@ class AwsAccount:
 
     def __init__(self, settings: HostSettings) -> None:
         self.settings = settings
-        self._client = cache(self._make)
+        self._session: Any = None
+        self._clients: dict[str, Any] = {}
 
-    def _make(self, service: str) -> Any:
+    def _signed_in(self) -> Any:
+        """Give a session with credentials: a client that is made without any never gets some."""
         import boto3
-        from botocore.config import Config
+        import botocore.session
+        from botocore.exceptions import NoCredentialsError
 
-        # Short, because a round of the agent is repeated anyway and must not hang in one call.
-        config = Config(connect_timeout=5, read_timeout=20, retries={"mode": "standard", "total_max_attempts": 4})
-        with told(f"AWS in {self.settings.region}"):
-            return boto3.session.Session(region_name=self.settings.region).client(service, config=config)
+        if self._session is None:
+            source = botocore.session.get_session()
+            for name, value in _METADATA.items():
+                source.set_config_variable(name, value)
+            session = boto3.session.Session(botocore_session=source, region_name=self.settings.region)
+            if session.get_credentials() is None:
+                raise NoCredentialsError
+            self._session = session
+        return self._session
 
     def client(self, service: str) -> Any:
         """Give the client of a service, such as ``ssm``; the same one each time.
 
         Raises
         ------
-        AwsError : there is no such service or region.
+        AwsError : there is no such service or region, or there are no credentials at the moment.
         """
-        return self._client(service)
+        from botocore.config import Config
+
+        if service not in self._clients:
+            # Short, because a round of the agent is repeated anyway and must not hang in one call.
+            config = Config(connect_timeout=5, read_timeout=20, retries={"mode": "standard", "total_max_attempts": 4})
+            with told(f"AWS in {self.settings.region}"):
+                self._clients[service] = self._signed_in().client(service, config=config)
+        return self._clients[service]

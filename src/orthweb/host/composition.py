@@ -16,6 +16,8 @@ from orthweb.tomltext import toml
 OWN: Final = "host"
 """Folder, beside the site file, of the files that the agent makes; nobody else's have a name in it."""
 
+SITE_FILE: Final = "site.toml"
+
 PASSWORD: Final = f"{OWN}/index-password"
 INDEX_CA: Final = f"{OWN}/index-ca.pem"
 CERTIFICATE, KEY = f"{OWN}/certificate.pem", f"{OWN}/certificate.key"
@@ -106,7 +108,7 @@ def inside(name: str) -> PurePosixPath:
     """
     path = PurePosixPath(name)
     first = path.parts[0] if path.parts else ""
-    if path.is_absolute() or ".." in path.parts or first.startswith(".") or first in ("", OWN, "site.toml"):
+    if path.is_absolute() or ".." in path.parts or first.startswith(".") or first in ("", OWN, SITE_FILE):
         raise OrthwebError(
             f"files/{name}: a file of the site cannot have this name", "choose another, such as tls/ca.pem"
         )

@@ -10,7 +10,6 @@ from typing import Final
 import httpx
 
 from orthweb.errors import OrthwebError
-from orthweb.image.engine import Engine
 from orthweb.targets.host import rolling
 
 NOTICED: Final = 35.0
@@ -35,6 +34,7 @@ def drain(
     report: Callable[[str], None],
     noticed: float = NOTICED,
     patience: float = PATIENCE,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> None:
     """Let /healthz say 503, and wait until nothing is open any more.
 
@@ -44,31 +44,16 @@ def drain(
     where : addresses of the archive's processes.
     noticed : seconds after which nobody sends anything new.
     patience : seconds after which what is open is no longer waited for.
+    sleep : waits; what it raises ends the wait.
     """
     _tell(admin, "/healthcheck/fail")
-    time.sleep(noticed)
+    sleep(noticed)
     deadline = time.monotonic() + patience
     while (found := rolling.load(admin, where)) and time.monotonic() < deadline:
         report(f"waiting for {found} to end")
-        time.sleep(min(5.0, noticed or 0.1))
+        sleep(min(5.0, noticed or 0.1))
 
 
 def undrain(admin: Path) -> None:
     """Let /healthz say what is so again. An edge that was restarted meanwhile does that anyway."""
     _tell(admin, "/healthcheck/ok")
-
-
-def acknowledge_at_once(engine: Engine, image: str, container: str) -> None:
-    """Let the edge acknowledge what clients send at once (``quickack``): one that Nagles sends twice as fast then.
-
-    Done from a container in the edge's network for a moment, since the edge itself has no rights on it.
-
-    Parameters
-    ----------
-    image : one with ``ip`` in it.
-    container : name of the edge's.
-    """
-    script = "ip route change $(ip route show default | head -n 1 | sed 's/ quickack 1//') quickack 1"
-    words = ["run", "--rm", "--network", f"container:{container}", "--user", "0:0", "--read-only"]
-    words += ["--cap-drop", "ALL", "--cap-add", "NET_ADMIN", "--security-opt", "no-new-privileges:true"]
-    engine.run(*words, "--entrypoint", "/bin/sh", image, "-c", script)

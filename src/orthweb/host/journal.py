@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Literal
 
 from orthweb.errors import OrthwebError
 from orthweb.host.account import AwsAccount, AwsError, told
@@ -30,11 +31,15 @@ class Journal:
         self._made = False
         self._waiting: list[dict[str, object]] = []
 
-    def add(self, line: str) -> None:
-        """Take a line; `send` sends it."""
-        self._waiting = [*self._waiting, {"timestamp": int(self._clock() * 1000), "message": line[:2000] or " "}][
-            -KEPT:
-        ]
+    def add(self, line: str, level: Literal["info", "error"] = "info", **figures: object) -> None:
+        """Take a line; `send` sends it, as JSON: the site's alarms are made from what stands in it.
+
+        Parameters
+        ----------
+        figures : what else stands in it, such as ``event``.
+        """
+        text = json.dumps({"level": level, "message": line[:2000]} | figures)
+        self._waiting = [*self._waiting, {"timestamp": int(self._clock() * 1000), "message": text}][-KEPT:]
 
     def send(self) -> None:
         """Send what is waiting; what cannot be sent waits on."""
@@ -44,8 +49,10 @@ class Journal:
             client = self._account.client("logs")
             if not self._made:
                 self._make()
+            # CloudWatch takes them in the order of time alone; the clock may have been set back in between.
+            events = sorted(self._waiting, key=lambda each: int(str(each["timestamp"])))
             with told(f"log group {self._group}"):
-                client.put_log_events(logGroupName=self._group, logStreamName=self._stream, logEvents=self._waiting)
+                client.put_log_events(logGroupName=self._group, logStreamName=self._stream, logEvents=events)
             self._waiting = []
         except OrthwebError:
             self._made = False

@@ -57,5 +57,5 @@ def read(timeout: float = 2.0) -> Instance:
     except httpx.HTTPError as error:
         raise OrthwebError(
             f"the instance metadata service does not answer: {str(error) or type(error).__name__}",
-            "IMDSv2 must be on, with a hop limit of 2: a container is one hop further",
+            "IMDSv2 must be on; its hop limit, 1 where the archive has no bucket, is enough for the agent",
         ) from error

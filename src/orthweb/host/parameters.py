@@ -95,14 +95,16 @@ class HostReport:
 
     Parameters
     ----------
-    applied : digest of the parameters that it is about.
+    applied : digest of what it is about.
     at : when, as ISO 8601.
+    agent : reference of the image that its agent runs in.
     """
 
     state: str
     at: str
     message: str = ""
     applied: str = ""
+    agent: str = ""
 
 
 def read(account: AwsAccount) -> Parameters:

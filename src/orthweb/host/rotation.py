@@ -40,7 +40,8 @@ def login_of(version: Version) -> Login:
         return Login(version.values["username"], version.values["password"])
     except KeyError as error:
         raise OrthwebError(
-            f"the secret of the index lacks {error.args[0]}", 'it should be {"username": ..., "password": ...}'
+            f"the secret of the index lacks {error.args[0]}",
+            'it should be {"username": ..., "password": ...}, or {}: filled again',
         ) from None
 
 
@@ -57,8 +58,8 @@ def due(current: Version, pending: Version | None, days: int, now: datetime) -> 
     return days > 0 and now - current.made >= timedelta(days=days)
 
 
-def rotate(store: Vault, server: Server, master: Callable[[], Login], report: Callable[[str], None]) -> Login:
-    """Change the password, or finish a change that was begun; give the new login.
+def rotate(store: Vault, server: Server, master: Callable[[], Login], report: Callable[[str], None]) -> Version:
+    """Change the password, or finish a change that was begun; give the version that is the current one then.
 
     To be called with the site's lock held.
 
@@ -90,7 +91,7 @@ def rotate(store: Vault, server: Server, master: Callable[[], Login], report: Ca
         raise OrthwebError("the new password of the index was set and does not work", "the next round tries again")
     store.promote(vault.INDEX, pending)
     report("the password of the index was changed")
-    return new
+    return pending
 
 
 def _set(server: Server, old: Login, new: Login, master: Callable[[], Login]) -> None:

@@ -50,21 +50,31 @@ def write_passwords(folder: Path, admin: Version, site: Version) -> bool:
             f'put {{"username": "{generated.ADMIN_USER}", "password": ...}}',
         )
     folder.mkdir(mode=0o700, exist_ok=True)
-    wanted = {"admin_password": _of(admin, "password"), "check_aet": _of(site, "check_aet")}
+    wanted = {
+        "admin_password": _of(
+            admin, "password", f'the administrator: put {{"username": "{generated.ADMIN_USER}", "password": ...}}'
+        ),
+        "check_aet": _of(site, "check_aet", _SITE),
+    }
     files = {folder / generated.file_name(name): f"{value}\n".encode() for name, value in wanted.items()}
     return write(files, 0o600)
 
 
-def _of(version: Version, key: str) -> str:
+_SITE: Final = 'what hosts share: put {"identity": ..., "check_aet": ...}'
+
+
+def _of(version: Version, key: str, whose: str) -> str:
+    """Give a value; the last argument says which secret it is, and what to put into it."""
     try:
         return version.values[key]
     except KeyError:
-        raise OrthwebError(f"a secret of the site lacks {key}", "put it there, or empty the secret") from None
+        name, _, put = whose.partition(": ")
+        raise OrthwebError(f"the secret of {name} lacks {key}", f"{put}, or {{}} to have it filled again") from None
 
 
 def identity(site: Version) -> str:
     """Give the site's identity, which its bucket carries too."""
-    return _of(site, "identity")
+    return _of(site, "identity", _SITE)
 
 
 def certificates(folder: Path) -> dict[str, str]:
@@ -85,7 +95,9 @@ def write_certificates(folder: Path, tls: Version | None) -> bool:
     names = {f"{name}{ending}" for name in SHARED for ending in ENDINGS}
     given = {name: text for name, text in tls.values.items() if name in names}
     if "site-ca.key" not in given or "site-ca.pem" not in given:
-        raise OrthwebError("the secret of the certificates lacks the site's CA", "put it back, or empty the secret")
+        raise OrthwebError(
+            "the secret of the certificates lacks the site's CA", "put it back, or {} to have another CA made"
+        )
     pair.prepare(folder)
     keys = {folder / name: text.encode() for name, text in given.items() if name.endswith(".key")}
     others = {folder / name: text.encode() for name, text in given.items() if name.endswith(".pem")}

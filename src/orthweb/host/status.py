@@ -47,6 +47,7 @@ def document(
     images: Mapping[str, str] | None = None,
     site: str = "",
     applied: str = "",
+    agent: str = "",
     lines: Sequence[str] = (),
     hidden: Collection[str] = (),
 ) -> str:
@@ -54,8 +55,9 @@ def document(
 
     Parameters
     ----------
-    site : SHA-256 of the site parameter that is applied.
-    applied : digest of all parameters that the state is about.
+    images, site : references, and SHA-256 of the site parameter, that are applied.
+    applied : digest of all that the state is about.
+    agent : reference of the image that the host's agent runs in.
     lines : what was said before a failure.
     """
     found: dict[str, object] = {
@@ -65,6 +67,7 @@ def document(
         "images": dict(images or {}),
         "site": site,
         "applied": applied,
+        "agent": agent,
     }
     kept = [one_line(line, hidden) for line in lines]
     while True:
@@ -100,6 +103,7 @@ class StatusParameter:
         images: Mapping[str, str] | None = None,
         site: str = "",
         applied: str = "",
+        agent: str = "",
         lines: Sequence[str] = (),
         hidden: Collection[str] = (),
     ) -> None:
@@ -110,10 +114,12 @@ class StatusParameter:
         AwsError : it cannot be written.
         """
         now = self._clock()
-        known = hashlib.sha256(repr((state, message, images, site, applied, tuple(lines))).encode()).hexdigest()
+        known = hashlib.sha256(repr((state, message, images, site, applied, agent, tuple(lines))).encode()).hexdigest()
         if known == self._told and self._at is not None and now - self._at < HEARTBEAT:
             return
-        text = document(state, message, now, images=images, site=site, applied=applied, lines=lines, hidden=hidden)
+        text = document(
+            state, message, now, images=images, site=site, applied=applied, agent=agent, lines=lines, hidden=hidden
+        )
         with told(f"parameter {self._name}"):
             self._account.client("ssm").put_parameter(
                 Name=self._name, Value=text, Type="String", Overwrite=True, Tier="Standard"

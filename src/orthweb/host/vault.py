@@ -11,7 +11,7 @@ from typing import Any, Literal
 from orthweb.errors import OrthwebError
 from orthweb.host.account import AwsAccount, AwsError, told
 
-Stage = Literal["AWSCURRENT", "AWSPENDING"]
+Stage = Literal["AWSCURRENT", "AWSPENDING", "AWSPREVIOUS"]
 
 ADMIN, TLS, INDEX, SITE, CERTIFICATE = "admin", "tls", "index", "site", "certificate"
 """The site's secrets; the last one is empty unless the owner gave a certificate of their own."""
@@ -43,6 +43,7 @@ class Vault:
 
     def __init__(self, account: AwsAccount) -> None:
         self._account = account
+        self._polled: dict[tuple[str, str], Version | None] = {}
 
     @property
     def _client(self) -> Any:
@@ -70,20 +71,47 @@ class Vault:
             if error.code == "ResourceNotFound":  # what a secret without a value answers as well
                 return None
             raise
-        return Version(str(found["VersionId"]), _values(name, found.get("SecretString", "")), found["CreatedDate"])
+        values = _values(name, found.get("SecretString", ""))
+        # Terraform writes an empty object where a person did not give what they said they would.
+        return Version(str(found["VersionId"]), values, found["CreatedDate"]) if values else None
+
+    def poll(self, which: str, *stages: Stage) -> list[Version | None]:
+        """Give what a secret has at these stages, with its values asked for when a version is a new one alone.
+
+        Raises
+        ------
+        AwsError : it cannot be read.
+        OrthwebError : it is no JSON object of texts.
+        """
+        name = self._name(which)
+        with told(f"secret {name}"):
+            found = self._client.describe_secret(SecretId=name).get("VersionIdsToStages") or {}
+        identities = {stage: identity for identity, at in found.items() for stage in at}
+        for stage in stages:
+            identity = identities.get(stage)
+            if identity is not None and (name, identity) not in self._polled:
+                version = self.read(which, stage)
+                if version is None or version.identity == identity:
+                    self._polled[name, identity] = version
+        kept = {(name, identity) for identity in identities.values()}
+        self._polled = {key: value for key, value in self._polled.items() if key[0] != name or key in kept}
+        return [self._polled.get((name, identities.get(stage, ""))) for stage in stages]
 
     def fill(self, which: str, values: Mapping[str, str]) -> Version:
         """Put values into a secret that is empty; give what it holds afterwards, whoever put it there.
 
-        To be called with the site's lock held.
+        One that was emptied gets back what it had before. To be called with the site's lock held.
         """
         known = self.read(which)
         if known is not None:
             return known
-        self.put(which, values)
+        before = self.read(which, "AWSPREVIOUS")
+        self.put(which, values if before is None else before.values)
         made = self.read(which)
         if made is None:
-            raise OrthwebError(f"secret {self._name(which)}: holds nothing after it was written", "terraform apply")
+            raise OrthwebError(
+                f"secret {self._name(which)}: holds nothing after it was written", "tried again by itself"
+            )
         return made
 
     def put(self, which: str, values: Mapping[str, str], stage: Stage = "AWSCURRENT") -> None:
@@ -118,5 +146,5 @@ def _values(name: str, text: str) -> dict[str, str]:
     except ValueError:
         found = None
     if not isinstance(found, dict):
-        raise OrthwebError(f"secret {name}: should be a JSON object", "put a right value, or delete it")
+        raise OrthwebError(f"secret {name}: should be a JSON object", "put one, or {} to have it filled again")
     return {str(key): str(value) for key, value in found.items()}

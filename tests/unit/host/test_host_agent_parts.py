@@ -9,7 +9,8 @@ import pytest
 from orthweb import pki
 from orthweb.errors import OrthwebError
 from orthweb.host import composition
-from orthweb.host.agent import Agent, _Known
+from orthweb.host.agent import Agent
+from orthweb.host.inputs import Known
 from orthweb.host.metadata import Instance
 from orthweb.host.parameters import Deployment, Parameters
 from orthweb.host.rds import Rds
@@ -38,7 +39,8 @@ def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Agent:
         lambda _line: None,
     )
     (tmp_path / "run" / composition.OWN).mkdir(parents=True)
-    made._known = _Known(
+    (tmp_path / "run" / composition.INDEX_CA).touch(0o600)
+    made._known = Known(
         Parameters("", {}, {}, Deployment(store="database")),
         Rds("db.example.org", 5432, "arn:secret", "eu-central-1a"),
         version("1", username="orthanc", password="One"),
@@ -47,6 +49,7 @@ def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Agent:
         None,
         None,
     )
+    made.index._current = made._known.index
     return made
 
 
@@ -75,7 +78,7 @@ def test_changed_password_is_brought_up_until_that_has_worked(agent: Agent, monk
     assert agent._write(), "it has not been used yet"
     agent._up()
     assert not agent._write()
-    agent.known.index = version("2", username="orthanc", password="Two")
+    agent.index._current = version("2", username="orthanc", password="Two")
     assert agent._write()
     assert (agent._run / composition.PASSWORD).read_text() == "Two\n"
     assert ups.done == 1

@@ -156,7 +156,7 @@ def test_missing_permission_is_one_line_with_the_next_step(
     assert raised.value.code == "AccessDenied"
     assert str(raised.value) == (
         "parameters /orthweb/pacs: AWS says AccessDenied: not authorized to perform: ssm:GetParametersByPath "
-        "(the role of the instance lacks this permission: terraform apply puts it back)"
+        "(the role of the instance lacks this permission: orthweb up (or terraform apply) puts it back)"
     )
 
 
@@ -178,6 +178,79 @@ def test_rotation_is_due_when_the_password_is_old_or_one_was_begun(
     assert rotation.due(current, waiting, days, NOW) is expected
 
 
+@pytest.mark.parametrize("which", [vault.ADMIN, vault.INDEX, vault.SITE, vault.TLS, vault.CERTIFICATE])
+def test_secret_that_holds_an_empty_object_is_empty(account: AwsAccount, which: str) -> None:
+    """Terraform writes it where a person did not give what they said they would."""
+    client("secretsmanager").create_secret(Name=f"orthweb/pacs/{which}", SecretString="{}")
+    assert Vault(account).read(which) is None
+    assert Vault(account).fill(which, {"password": "made"}).values == {"password": "made"}
+
+
+def test_secret_that_was_emptied_gets_back_what_it_had(account: AwsAccount) -> None:
+    client("secretsmanager").create_secret(Name="orthweb/pacs/admin", SecretString='{"password": "good"}')
+    client("secretsmanager").put_secret_value(SecretId="orthweb/pacs/admin", SecretString="{}")
+    assert Vault(account).fill(vault.ADMIN, {"password": "made"}).values == {"password": "good"}
+
+
+def test_polled_secret_is_read_again_when_it_has_another_version_alone(
+    account: AwsAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client("secretsmanager").create_secret(Name="orthweb/pacs/index")
+    store, read = Vault(account), list[str]()
+    former = store.read_named
+
+    def counting(name: str, stage: vault.Stage = "AWSCURRENT") -> Version | None:
+        read.append(stage)
+        return former(name, stage)
+
+    monkeypatch.setattr(store, "read_named", counting)
+    assert store.poll(vault.INDEX, "AWSCURRENT", "AWSPENDING") == [None, None]
+    store.put(vault.INDEX, {"password": "one"})
+    for _ in range(3):
+        current, pending = store.poll(vault.INDEX, "AWSCURRENT", "AWSPENDING")
+        assert current is not None
+        assert (current.values["password"], pending) == ("one", None)
+    store.put(vault.INDEX, {"password": "two"}, "AWSPENDING")
+    current, pending = store.poll(vault.INDEX, "AWSCURRENT", "AWSPENDING")
+    assert pending is not None
+    assert pending.values["password"] == "two"
+    store.promote(vault.INDEX, pending)
+    del read[2:]
+    current, pending = store.poll(vault.INDEX, "AWSCURRENT", "AWSPENDING")
+    assert current is not None
+    assert (current.values["password"], pending) == ("two", None)
+    assert read == ["AWSCURRENT", "AWSPENDING"], "each version once"
+
+
+# --- credentials ------------------------------------------------------------------------------------------------
+
+
+def test_account_without_credentials_for_a_moment_has_them_in_the_next_round(
+    account: AwsAccount, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    keys = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+    for name in keys:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+    with pytest.raises(AwsError) as raised:
+        account.client("ssm")
+    assert raised.value.code == "NoCredentials"
+    assert "tried again by itself" in str(raised.value)
+    for name in keys:
+        monkeypatch.setenv(name, "testing")
+    assert account.client("ssm") is account.client("ssm")
+    assert account.client("ssm").get_parameters_by_path(Path="/orthweb/pacs")["Parameters"] == []
+
+
+def test_metadata_service_may_be_slow_at_times(account: AwsAccount) -> None:
+    source = account._signed_in()._session
+    assert source.get_config_variable("metadata_service_num_attempts") == 5
+    assert source.get_config_variable("metadata_service_timeout") == 3
+
+
 # --- status -----------------------------------------------------------------------------------------------------
 
 
@@ -189,16 +262,16 @@ def status_text() -> dict[str, Any]:
 def test_status_is_written_when_it_changes_and_as_a_sign_of_life(account: AwsAccount) -> None:
     now = NOW
     status = StatusParameter(account, "i-1", lambda: now)
-    status.tell("pulling", "archive", images={"archive": "a:1"}, site="s", applied="d")
+    status.tell("pulling", "archive", images={"archive": "a:1"}, site="s", applied="d", agent="o:1")
     assert status_text() == {
         "state": "pulling", "at": "2026-11-23T09:00:00+00:00", "message": "archive", "images": {"archive": "a:1"},
-        "site": "s", "applied": "d",
+        "site": "s", "applied": "d", "agent": "o:1",
     }  # fmt: skip
     now = NOW + HEARTBEAT / 2
-    status.tell("pulling", "archive", images={"archive": "a:1"}, site="s", applied="d")
+    status.tell("pulling", "archive", images={"archive": "a:1"}, site="s", applied="d", agent="o:1")
     assert status_text()["at"] == "2026-11-23T09:00:00+00:00"
     now = NOW + HEARTBEAT
-    status.tell("pulling", "archive", images={"archive": "a:1"}, site="s", applied="d")
+    status.tell("pulling", "archive", images={"archive": "a:1"}, site="s", applied="d", agent="o:1")
     assert status_text()["at"] == "2026-11-23T09:01:00+00:00"
     status.tell("ready", "serving")
     assert status_text()["state"] == "ready"

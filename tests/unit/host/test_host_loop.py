@@ -9,7 +9,17 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from orthweb.errors import OrthwebError
-from orthweb.host.loop import PATIENCE, Loop, ReplacedError, WaitError, Wanted, failed_elsewhere
+from orthweb.host.loop import (
+    FIRST_PAUSE,
+    LONGEST_PAUSE,
+    PATIENCE,
+    Loop,
+    ReplacedError,
+    StoppedError,
+    WaitError,
+    Wanted,
+    failed_elsewhere,
+)
 from orthweb.host.parameters import HostReport
 
 NOW = datetime(2026, 11, 23, 9, tzinfo=UTC)
@@ -24,11 +34,18 @@ class Recorded:
     wanted: Wanted = FIRST
     fetching: Exception | None = None
     applying: list[Exception] = field(default_factory=list)
+    checking: Exception | None = None
+    draining: Exception | None = None
+    tending: Exception | None = None
+    settling: list[bool | Exception] = field(default_factory=list)
+    drained: bool = False
     free: bool = True
     problem: str | None = "not there yet"
     done: list[str] = field(default_factory=list)
     told: list[tuple[str, str]] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
+    about: Wanted | None = None
+    running: Wanted | None = None
 
     def fetch(self) -> Wanted:
         if self.fetching is not None:
@@ -41,8 +58,15 @@ class Recorded:
         yield self.free
         self.done.append("unlock")
 
+    def check(self) -> None:
+        if self.checking is not None:
+            raise self.checking
+
     def drain(self) -> None:
         self.done.append("drain")
+        self.drained = True
+        if self.draining is not None:
+            raise self.draining
 
     def apply(self) -> None:
         if self.applying:
@@ -51,20 +75,28 @@ class Recorded:
         self.problem = None
 
     def undrain(self) -> None:
-        self.done.append("undrain")
+        if self.drained:
+            self.done.append("undrain")
+            self.drained = False
 
     def tend(self) -> None:
         self.done.append("tend")
+        if self.tending is not None:
+            raise self.tending
 
     def serving(self) -> str | None:
         return self.problem
 
-    def ready(self) -> None:
+    def ready(self) -> bool:
         self.done.append("ready")
+        said = self.settling.pop() if self.settling else True
+        if isinstance(said, Exception):
+            raise said
+        return said
 
-    def tell(self, state: str, message: str, wanted: Wanted | None, lines: list[str]) -> None:
+    def tell(self, state: str, message: str, wanted: Wanted | None, running: Wanted | None, lines: list[str]) -> None:
         self.told.append((state, message))
-        self.lines = lines
+        self.lines, self.about, self.running = lines, wanted, running
 
 
 @pytest.fixture
@@ -109,7 +141,7 @@ def test_change_where_others_serve_drains_first(loop: Loop, host: Recorded) -> N
     host.wanted = replace(SHARED, digest="two")
     host.done.clear()
     assert loop.round()
-    assert host.done == ["lock", "drain", "apply", "undrain", "ready", "unlock"]
+    assert host.done == ["lock", "drain", "apply", "undrain", "unlock"]
     assert "draining" in states(host)
 
 
@@ -218,7 +250,7 @@ def test_other_hosts_that_say_nothing_of_this_change_do_not_matter(other: HostRe
 
 def test_status_that_cannot_be_written_does_not_keep_the_site_down(host: Recorded) -> None:
     class Mute(Recorded):
-        def tell(self, state: str, message: str, wanted: Wanted | None, lines: list[str]) -> None:
+        def tell(self, *_words: object) -> None:
             raise OrthwebError("AccessDenied")
 
     mute, said = Mute(), list[str]()
@@ -236,9 +268,185 @@ def test_run_ends_when_it_is_told_to(host: Recorded) -> None:
     stop = threading.Event()
 
     class Ending(Recorded):
-        def ready(self) -> None:
+        def ready(self) -> bool:
             stop.set()
+            return True
 
     ending = Ending()
     Loop(ending, lambda _line: None, lambda: NOW).run(stop, 60, 60)
     assert states(ending)[-1] == "ready"
+
+
+# --- a change that does not work, and hosts that serve beside each other ----------------------------------------------
+
+
+def serving(**values: object) -> Recorded:
+    """A host that serves as before beside another one, and whose agent has just been started."""
+    return Recorded(**({"wanted": SHARED, "problem": None} | values))  # type: ignore[arg-type]
+
+
+def test_new_agent_of_a_serving_host_does_not_follow_what_another_host_failed_with() -> None:
+    others = {"i-2": report("failed", "one", timedelta(seconds=30))}
+    host = serving(wanted=replace(SHARED, others=others))
+    assert Loop(host, print, lambda: NOW).round()
+    assert host.done == []
+    assert host.told[-1][0] == "ready"
+
+
+def test_serving_host_of_a_new_agent_that_waits_for_its_turn_stays_ready() -> None:
+    host = serving(free=False)
+    Loop(host, print, lambda: NOW).round()
+    assert host.told[-1] == ("ready", "waiting for another host's turn to end")
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        serving(drained=True, free=False),
+        serving(drained=True, fetching=OrthwebError("no such parameter")),
+        serving(drained=True, problem="does not answer"),
+    ],
+    ids=["waits for its turn", "cannot ask", "was stopped in the middle of up"],
+)
+def test_host_that_a_killed_agent_left_draining_takes_work_again(host: Recorded) -> None:
+    Loop(host, print, lambda: NOW).round()
+    assert not host.drained
+
+
+def test_drain_that_fails_is_undone() -> None:
+    host = serving(draining=OrthwebError("the edge does not answer"))
+    assert not Loop(host, print, lambda: NOW).round()
+    assert not host.drained
+    assert "apply" not in host.done
+
+
+def test_agent_that_is_told_to_end_while_it_drains_undoes_that_and_says_no_failure() -> None:
+    host = serving(draining=StoppedError())
+    Loop(host, print, lambda: NOW).run(threading.Event(), 0, 0)
+    assert host.done == ["lock", "drain", "undrain"]
+    assert "failed" not in states(host)
+
+
+def test_change_that_can_be_refused_beforehand_drains_nothing() -> None:
+    host = serving(checking=OrthwebError("index.ca: should be a certificate"))
+    assert not Loop(host, print, lambda: NOW).round()
+    assert host.done == ["lock"]
+    assert host.told[-1] == ("failed", "index.ca: should be a certificate")
+
+
+def test_change_that_failed_after_a_drain_is_left_alone_for_longer_and_longer() -> None:
+    now = NOW
+    host = serving()
+    loop = Loop(host, print, lambda: now)
+    for pause in (FIRST_PAUSE, 2 * FIRST_PAUSE, 4 * FIRST_PAUSE, 8 * FIRST_PAUSE, LONGEST_PAUSE, LONGEST_PAUSE):
+        host.applying, host.done = [OrthwebError("archive does not start")], []
+        assert not loop.round()
+        assert host.done == ["lock", "drain", "undrain"]
+        now += pause - timedelta(seconds=1)
+        host.done.clear()
+        assert not loop.round()
+        assert host.done == []
+        assert host.told[-1][0] == "failed"
+        assert "archive does not start; serving as before" in host.told[-1][1]
+        now += timedelta(seconds=1)
+    assert loop.round()
+    assert host.told[-1][0] == "ready"
+
+
+def test_other_change_than_the_one_that_failed_is_tried_at_once() -> None:
+    host = serving(applying=[OrthwebError("archive does not start")])
+    loop = Loop(host, print, lambda: NOW)
+    loop.round()
+    host.wanted = replace(SHARED, digest="two")
+    assert loop.round()
+
+
+def test_change_that_failed_is_tried_again_at_once_when_the_site_no_longer_answers() -> None:
+    host = serving(applying=[OrthwebError("archive does not start")])
+    loop = Loop(host, print, lambda: NOW)
+    loop.round()
+    host.problem = "refused"
+    assert loop.round()
+    assert host.done[-4:] == ["lock", "apply", "ready", "unlock"]
+
+
+# --- what the others read ---------------------------------------------------------------------------------------------
+
+
+def test_host_that_waits_for_its_turn_reports_what_it_runs(loop: Loop, host: Recorded) -> None:
+    host.wanted = SHARED
+    loop.round()
+    host.wanted, host.free = replace(SHARED, digest="two", images={"archive": "a:2"}), False
+    loop.round()
+    assert (host.about, host.running) == (SHARED, SHARED)
+
+
+def test_host_that_failed_reports_what_with_and_what_it_runs(loop: Loop, host: Recorded) -> None:
+    host.wanted = SHARED
+    loop.round()
+    host.wanted, host.applying = replace(SHARED, digest="two"), [OrthwebError("no such image")]
+    loop.round()
+    assert (host.about, host.running) == (host.wanted, SHARED)
+
+
+def test_new_agent_reports_nothing_as_applied() -> None:
+    host = serving(free=False)
+    Loop(host, print, lambda: NOW).round()
+    assert host.running is None
+
+
+# --- what becomes due by itself ---------------------------------------------------------------------------------------
+
+
+def test_silent_site_is_made_anew_though_what_is_due_fails_too(loop: Loop, host: Recorded) -> None:
+    loop.round()
+    host.tending, host.problem = OrthwebError("orthanc cannot sign in"), "503"
+    host.done.clear()
+    for _ in range(PATIENCE - 1):
+        assert not loop.round()
+        assert host.told[-1] == ("failed", "orthanc cannot sign in")
+    assert loop.round()
+    assert host.done[-3:] == ["lock", "apply", "unlock"]
+
+
+def test_serving_site_is_never_made_anew_for_what_is_due_and_fails(loop: Loop, host: Recorded) -> None:
+    loop.round()
+    host.tending = OrthwebError("AccessDenied")
+    host.done.clear()
+    for _ in range(3 * PATIENCE):
+        assert not loop.round()
+    assert set(host.done) == {"tend"}
+
+
+def test_group_that_waits_for_the_host_is_told_until_it_takes_that(loop: Loop, host: Recorded) -> None:
+    host.settling = [True, False, OrthwebError("Throttling")]
+    assert loop.round(), "the site serves whatever the group says"
+    for _ in range(4):
+        assert loop.round()
+    assert host.done.count("ready") == 3
+    assert host.done.count("apply") == 1
+
+
+def test_failed_rounds_are_errors_of_the_log_each_time(host: Recorded) -> None:
+    said, errors = list[str](), list[str]()
+    loop = Loop(host, said.append, lambda: NOW, errors.append)
+    host.fetching = OrthwebError("AccessDenied")
+    loop.round()
+    loop.round()
+    assert errors == ["AccessDenied"] * 2
+    assert said == ["failed: AccessDenied"]
+
+
+def test_health_is_unknown_until_the_site_has_served_or_failed(loop: Loop, host: Recorded) -> None:
+    host.fetching = WaitError("waiting-for-database", "creating")
+    loop.round()
+    assert loop.healthy is None
+    host.fetching, host.free, host.wanted = None, False, SHARED
+    loop.round()
+    assert loop.healthy is None
+    host.free = True
+    loop.round()
+    assert loop.healthy
+    host.problem = "refused"
+    loop.round()
+    assert loop.healthy is False

@@ -15,7 +15,7 @@ from orthweb.errors import OrthwebError
 from orthweb.host import lifecycle, registry, shared, vault
 from orthweb.host.account import AwsAccount
 from orthweb.host.journal import Journal
-from orthweb.host.loop import ReplacedError, WaitError
+from orthweb.host.loop import WaitError
 from orthweb.host.parameters import Deployment
 from orthweb.host.settings import HostSettings
 from orthweb.host.vault import Vault, Version
@@ -119,21 +119,6 @@ def test_image_that_is_not_there_yet_is_waited_for(
     assert raised.value.state == "pulling"
 
 
-def test_another_ops_image_takes_over_once_it_was_seen_to_run(tmp_path: Path) -> None:
-    engine: Any = Engine()
-    with pytest.raises(ReplacedError):
-        registry.take_over(engine, "ops:2", "ops:1", tmp_path / "ops-image")
-    assert (tmp_path / "ops-image").read_text() == "ops:2\n"
-    assert engine.said[0][-2:] == ("ops:2", "--version")
-
-
-@pytest.mark.parametrize(("wanted", "own"), [("ops:1", "ops:1"), ("ops:2", ""), ("", "ops:1")])
-def test_agent_goes_on_where_nothing_else_is_wanted(tmp_path: Path, wanted: str, own: str) -> None:
-    engine: Any = Engine()
-    registry.take_over(engine, wanted, own, tmp_path / "ops-image")
-    assert not (tmp_path / "ops-image").exists()
-
-
 def test_journal_sends_what_was_said_and_keeps_what_it_cannot_send(account: AwsAccount) -> None:
     logs = boto3.client("logs", region_name=REGION)
     journal = Journal(account, "/orthweb/pacs/host", "i-1")
@@ -144,7 +129,28 @@ def test_journal_sends_what_was_said_and_keeps_what_it_cannot_send(account: AwsA
     journal.send()
     journal.send()
     found = logs.get_log_events(logGroupName="/orthweb/pacs/host", logStreamName="i-1", startFromHead=True)
-    assert [each["message"] for each in found["events"]] == ["one", "two"]
+    said = [json.loads(each["message"]) for each in found["events"]]
+    assert said == [{"level": "info", "message": "one"}, {"level": "info", "message": "two"}]
+
+
+def test_journal_sends_in_the_order_of_time_though_the_clock_was_set_back(
+    account: AwsAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times, sent = iter([30.0, 10.0, 20.0]), list[Any]()
+
+    class Logs:
+        def create_log_stream(self, **_words: str) -> None:
+            pass
+
+        def put_log_events(self, *, logEvents: list[Any], **_words: str) -> None:  # noqa: N803
+            sent.extend(logEvents)
+
+    monkeypatch.setattr(account, "client", lambda _service: Logs())
+    journal = Journal(account, "/orthweb/pacs/host", "i-1", lambda: next(times))
+    for line in ("one", "two", "three"):
+        journal.add(line)
+    journal.send()
+    assert [each["timestamp"] for each in sent] == [10_000, 20_000, 30_000]
 
 
 def test_host_of_no_group_completes_nothing(account: AwsAccount) -> None:
