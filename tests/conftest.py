@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,9 @@ TIERS = ("unit", "render", "aws", "live", "host")
 
 PATHS = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
 """An ordinary user's PATH often lacks the sbin folders."""
+
+# What a script starts in the background ignores Ctrl-C, and so would each program that a test starts and interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def leave_out(reason: str) -> None:
