@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
+import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from orthweb.errors import UsageError
-from orthweb.targets.aws import terraform, work
+from orthweb.targets.aws import process, terraform, work
 from orthweb.targets.aws.diagnostics import TerraformError
 from orthweb.targets.aws.terraform import Program, Terraform
+from orthweb.targets.base import Report, quiet
 
 CANARY = 'canary "quoted" ${not.a.template} %{nor.this}\nsecond line'
 
@@ -65,10 +70,10 @@ def test_terraform_when_there_is_none_then_says_so(tmp_path: Path, monkeypatch: 
         terraform.find()
 
 
-def made(tmp_path: Path, body: str) -> Terraform:
+def made(tmp_path: Path, body: str, report: Report = quiet) -> Terraform:
     path = program(tmp_path / "bin", "terraform", body)
     (tmp_path / "work").mkdir()
-    return Terraform(Program(path, "Terraform", "1.11.4"), tmp_path / "work", tmp_path / "log")
+    return Terraform(Program(path, "Terraform", "1.11.4"), tmp_path / "work", tmp_path / "log", report)
 
 
 LOOK = """
@@ -146,6 +151,115 @@ def test_command_when_interrupted_then_terraform_is_asked_to_end_and_waited_for(
     with pytest.raises(KeyboardInterrupt):
         made(tmp_path, WAIT).apply(listen)
     assert found == ["waiting", "stopped in order"]
+
+
+COUNT = """
+import json, signal, sys, time
+from pathlib import Path
+asked = []
+signal.signal(signal.SIGINT, lambda *_: asked.append(1))
+print(json.dumps({"type": "waiting"}), flush=True)
+while not asked:
+    time.sleep(0.01)
+print(json.dumps({"type": "asked"}), flush=True)
+while not Path("enough").exists():
+    time.sleep(0.01)
+for number in range(5000):
+    print(json.dumps({"type": "line"}), flush=True)
+Path("ended").write_text(str(len(asked)))
+raise SystemExit(1)
+"""
+
+
+def test_command_when_interrupted_again_and_again_then_terraform_is_asked_once(tmp_path: Path) -> None:
+    said: list[str] = []
+
+    def report(line: str) -> None:
+        said.append(line)
+        if len(said) < 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        else:
+            (tmp_path / "work" / "enough").touch()
+
+    def listen(message: Mapping[str, Any]) -> None:
+        if message["type"] == "waiting":
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        made(tmp_path, COUNT, report).apply(listen)
+    assert (tmp_path / "work" / "ended").read_text() == "1"
+    assert said == [process.STOPPING, process.STILL, process.STILL]
+
+
+def test_command_when_interrupted_and_nobody_reads_what_is_said_then_terraform_still_ends_in_order(
+    tmp_path: Path,
+) -> None:
+    def report(_: str) -> None:
+        (tmp_path / "work" / "enough").touch()
+        raise BrokenPipeError
+
+    def listen(message: Mapping[str, Any]) -> None:
+        if message["type"] == "waiting":
+            os.kill(os.getpid(), signal.SIGHUP)
+
+    before = signal.signal(signal.SIGHUP, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            made(tmp_path, COUNT, report).apply(listen)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert (tmp_path / "work" / "ended").read_text() == "1"
+
+
+FINISHES = """
+import json
+from pathlib import Path
+for number in range(5000):
+    print(json.dumps({"type": "line"}), flush=True)
+Path("ended").touch()
+"""
+
+
+def test_command_when_nobody_reads_its_progress_then_it_goes_on_to_its_end(tmp_path: Path) -> None:
+    def listen(_: object) -> None:
+        raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        made(tmp_path, FINISHES).apply(listen)
+    assert (tmp_path / "work" / "ended").exists()
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from orthweb.targets.aws.terraform import Program, Terraform
+from orthweb.targets.base import Report, quiet
+folder = Path(sys.argv[1])
+runner = Terraform(Program(folder / "bin/terraform", "Terraform", "1.11.4"), folder / "work", folder / "log")
+runner.apply(lambda _: print("at work", flush=True))
+"""
+
+
+def test_command_when_orthweb_is_killed_then_terraform_ends_in_order_and_the_next_call_waits_for_it(
+    tmp_path: Path,
+) -> None:
+    made(tmp_path, COUNT.replace("while not asked", "while False"))
+    with subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path)], stdout=subprocess.PIPE, text=True) as killed:
+        assert killed.stdout is not None
+        assert killed.stdout.readline() == "at work\n"
+        killed.kill()
+    said: list[str] = []
+
+    def report(line: str) -> None:
+        said.append(line)
+        assert not (tmp_path / "work" / "ended").exists()
+        (tmp_path / "work" / "enough").touch()
+
+    process.wait_for_earlier(tmp_path / "log", report)
+    assert (tmp_path / "work" / "ended").read_text() == "0"
+    assert len(said) == 1
+    assert re.fullmatch(r"Terraform of an earlier call \(process \d+\) is still at work: waiting for it", said[0])
+    assert (tmp_path / "log").read_text().count("line") == 5000
 
 
 INIT_FAILS = """

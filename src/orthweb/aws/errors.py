@@ -10,6 +10,12 @@ from typing import Final
 
 from orthweb.errors import OrthwebError
 
+MFA: Final = (
+    "get a session first, and use that: aws sts get-session-token (its answer goes into AWS_ACCESS_KEY_ID, "
+    "AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN), or aws-vault exec PROFILE -- orthweb up"
+)
+"""The next step when a profile asks for a code at each use."""
+
 
 class AwsError(OrthwebError):
     """AWS refused a call, or did not answer.
@@ -57,10 +63,12 @@ _KINDS: Final = (
         "sign in (aws sso login), or set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
     ),
     _Kind(
-        r"ExpiredToken|RequestExpired|TokenRefreshRequired|SSOTokenLoad|UnauthorizedSSOToken|TokenRetrieval",
-        r"security token (included in the request )?is expired|SSO session has expired|token has expired",
+        r"ExpiredToken|RequestExpired|TokenRefreshRequired|SSOTokenLoad|UnauthorizedSSOToken|TokenRetrieval|"
+        r"LoginRefreshRequired|LoginTokenLoad",
+        r"security token (included in the request )?is expired|SSO session has expired|token has expired|"
+        r"[Ss]ession has expired",
         "your AWS session has expired",
-        "sign in again (aws sso login), then repeat the command: it goes on where it was",
+        "sign in again (aws sso login, or aws login), then repeat the command: it goes on where it was",
     ),
     _Kind(
         r"OptInRequired|InvalidRegion|UnknownRegion",
@@ -75,7 +83,8 @@ _KINDS: Final = (
         "check the access key or profile; a region that is not enabled in the account answers so too",
     ),
     _Kind(
-        r"AccessDenied|UnauthorizedOperation|Unauthorized|AuthorizationError|NotAuthorized|Client\.UnauthorizedOperation",
+        r"AccessDenied|UnauthorizedOperation|Unauthorized|AuthorizationError|NotAuthorized|Client\.UnauthorizedOperation|"
+        r"403|Forbidden|LoginInsufficientPermissions",
         r"is not authorized to perform",
         None,
         "have it allowed: `orthweb policy` prints what deploying a site needs",
@@ -105,6 +114,13 @@ _KINDS: Final = (
         None,
         "something of this name is in the account already: another site called so, or one whose state is lost; choose "
         "another name, or remove it",
+    ),
+    _Kind(
+        r"OperationNotPermitted",
+        r"Cannot delete protected DB [Ii]nstance|deletion protection is enabled|disableApiTermination",
+        None,
+        "it is protected against removal: put production = false in [aws] and repeat orthweb up; a whole site: "
+        "orthweb destroy --data --even-production",
     ),
     _Kind(
         r"InvalidDBInstanceState|Incorrect\w*State\w*|Invalid\w*State|ScalingActivityInProgress|ResourceInUse",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from orthweb.aws.errors import told
+from orthweb.aws.errors import MFA, told
 from orthweb.errors import UsageError
 
 
@@ -34,16 +34,21 @@ class Session:
 
     Raises
     ------
-    UsageError : neither says a region.
+    UsageError : neither says a region; or the credentials need a code at each use.
     AwsError : the configuration is damaged, or its profile is not there.
     """
 
     def __init__(self, region: str | None = None) -> None:
         import boto3
+        import botocore.session
 
         with told("AWS configuration"):
+            configuration = botocore.session.Session()
+            _check_code(configuration)
             # boto3 knows AWS_DEFAULT_REGION alone; Terraform, and AWS's other tools, AWS_REGION.
-            self._session = boto3.session.Session(region_name=region or os.environ.get("AWS_REGION") or None)
+            self._session = boto3.session.Session(
+                region_name=region or os.environ.get("AWS_REGION") or None, botocore_session=configuration
+            )
         chosen = self._session.region_name
         if not chosen:
             raise UsageError(
@@ -74,3 +79,13 @@ class Session:
         with told("AWS"):
             found = self.client("sts").get_caller_identity()
         return Identity(str(found["Account"]), str(found["Arn"]))
+
+
+def _check_code(configuration: Any) -> None:
+    """Refuse a profile that asks for an MFA code: AWS would ask here, and Terraform cannot be given one."""
+    if "AWS_ACCESS_KEY_ID" in os.environ:  # comes before any profile
+        return
+    profile = configuration.get_scoped_config()
+    if profile.get("role_arn") and profile.get("mfa_serial"):
+        name = configuration.profile or "default"
+        raise UsageError(f"AWS profile {name}: it asks for an MFA code, which Terraform cannot be given", MFA)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from orthweb.aws.errors import explain_text
+from orthweb.aws.errors import MFA, explain_text
 from orthweb.errors import OrthwebError
 from orthweb.targets.aws.words import named
 
@@ -62,16 +62,20 @@ class TerraformError(OrthwebError):
 
 _SPECIAL: Final = (
     (
-        re.compile(r"Error acquiring the state lock"),
-        "somebody else is changing this site, or was interrupted at it",
-        "wait until they have finished; if nobody is at it: terraform force-unlock with the lock's id, in the folder "
-        ".orthweb/aws/work",
-    ),
-    (
         re.compile(r"Failed to (query available|install) provider|Could not retrieve the list of available versions"),
         "Terraform cannot get its AWS provider",
         "check this machine's way to registry.terraform.io, or give Terraform a mirror (provider_installation in its "
         "configuration)",
+    ),
+    (
+        re.compile(r"AWS account ID not allowed"),
+        "Terraform finds credentials for another account than orthweb does",
+        "AWS_PROFILE, AWS_DEFAULT_PROFILE and AWS_ACCESS_KEY_ID contradict each other: leave one of them",
+    ),
+    (
+        re.compile(r"AssumeRoleTokenProvider|assume role with MFA"),
+        "the profile asks for an MFA code, which Terraform cannot be given",
+        MFA,
     ),
     (
         re.compile(r"Unsupported Terraform Core version"),
@@ -96,6 +100,24 @@ _SPECIAL: Final = (
 )
 
 
+_LOCKED: Final = re.compile(r"Error acquiring the state lock|Error locking state")
+_LOCK: Final = re.compile(r"\bID:\s+(\S+).*?\bWho:\s+(.+?)\s+Version:.*?\bCreated:\s+(\S+ [\d:]+)", re.DOTALL)
+"""https://developer.hashicorp.com/terraform/language/state/locking"""
+
+
+def _locked(what: str, text: str) -> tuple[str, str]:
+    """Say who holds the state's lock, since when, and how it is broken."""
+    wait = "wait until they have finished; if nobody is at it"
+    found = _LOCK.search(text)
+    program = "tofu" if what.startswith("OpenTofu") else "terraform"
+    unlock = f"cd .orthweb/aws/work && {program} force-unlock"
+    if found is None:
+        words = "somebody else is changing this site, or was interrupted at it"
+        return words, f"{wait}: {unlock} with the lock's id (orthweb --debug shows it)"
+    who = f"{found[2]} is changing this site since {found[3]} UTC, or was interrupted at it"
+    return who, f"{wait}: {unlock} {found[1]}"
+
+
 def problem(what: str, diagnostics: Sequence[Diagnostic], output: str = "") -> TerraformError:
     """Make one error of what Terraform complains of.
 
@@ -111,7 +133,7 @@ def problem(what: str, diagnostics: Sequence[Diagnostic], output: str = "") -> T
     lines: list[str] = []
     hint: str | None = None
     for each in errors:
-        line, step = _line(each)
+        line, step = _locked(what, each.text) if _LOCKED.search(each.text) else _line(each)
         hint = hint or step
         if line not in lines:
             lines.append(line)

@@ -21,6 +21,7 @@ from orthweb.errors import OrthwebError, UsageError
 from orthweb.image import context
 from orthweb.image import engine as engines
 from orthweb.image.engine import Engine, EngineError
+from orthweb.image.host import architecture
 from orthweb.render.terraform import image_references
 from orthweb.site import Site
 from orthweb.targets.aws import hosts
@@ -29,6 +30,9 @@ from orthweb.targets.base import Done, Report
 ROLES: Final[tuple[image.Role, ...]] = ("archive", "edge", "ops")
 CREATED: Final = "org.opencontainers.image.created"
 """Label with the date of the Debian packages in an image."""
+
+HOSTS: Final = "amd64"
+"""The architecture of the hosts."""
 
 POLL: Final = 3.0
 """Seconds between two looks for the repositories."""
@@ -119,17 +123,32 @@ def engine_for(roles: list[image.Role]) -> Engine | None:
 
     Raises
     ------
-    UsageError : there is none.
+    UsageError : there is none, or it is not of the hosts' architecture.
     """
     if not roles:
         return None
+    ways = (
+        "name images that lie elsewhere (archive, edge, ops in [aws.images]), or those that another machine pushed "
+        "(aws.image_tag)"
+    )
     try:
-        return engines.find()
+        found = engines.find()
     except UsageError as error:
         raise UsageError(
             f"the images of {', '.join(roles)} have to be built and pushed, and {error.message}",
-            f"{error.hint or 'install Docker'}; or name images that lie elsewhere: archive, edge, ops in [aws.images]",
+            f"{error.hint or 'install Docker'}; or {ways}",
         ) from error
+    for whose, built in (("this machine", architecture()), ("the Docker engine", _architecture(found))):
+        if built != HOSTS:
+            raise UsageError(
+                f"the images of {', '.join(roles)} have to be built for {HOSTS}, and {whose} is of {built}",
+                f"call this on a machine of {HOSTS} once; or {ways}",
+            )
+    return found
+
+
+def _architecture(engine: Engine) -> str:
+    return engine.run("version", "--format", "{{.Server.Arch}}").strip()
 
 
 @dataclass(frozen=True)

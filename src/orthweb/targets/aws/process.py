@@ -141,11 +141,11 @@ def run(
                 telling.tell(line, each)
             if ended:
                 break
-            if asked.count > handled:
+            if (count := asked.count) > handled:
                 if not handled:
                     process.send_signal(signal.SIGINT)
                 telling.tell(report, STILL if handled else STOPPING)
-                handled = asked.count
+                handled = count
             time.sleep(POLL)
     if asked.count:
         raise KeyboardInterrupt
