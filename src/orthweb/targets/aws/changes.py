@@ -48,7 +48,6 @@ KEYS: Final[Mapping[str, str]] = {
     "desired_capacity": "aws.hosts",
     "disable_api_termination": "aws.production",
     "engine_version": "aws.database.version",
-    "final_snapshot_identifier": "aws.network",
     "force_destroy": "aws.production",
     "force_delete": "aws.production",
     "identifier": "name",

@@ -133,7 +133,10 @@ def _database(session: Session, identifier: str) -> Iterator[ServiceStatus]:
         return
     said = str(found["DBInstanceStatus"])
     zones = [str(found.get("AvailabilityZone") or ""), str(found.get("SecondaryAvailabilityZone") or "")]
-    note = f"{', '.join(filter(None, zones))}; {found['DBInstanceClass']}, {found['AllocatedStorage']} GiB; {said}"
+    note = f"{', '.join(filter(None, zones))}; {found['DBInstanceClass']}, {found['AllocatedStorage']} GiB"
+    note += "" if said == "available" else f"; {said}"
+    if "AutomaticRestartTime" in found and said == "stopped":
+        note += f" (AWS starts it by itself on {found['AutomaticRestartTime']:%Y-%m-%d %H:%M} UTC)"
     version = f"PostgreSQL {found['EngineVersion']}"
     yield ServiceStatus("database", _DATABASE.get(said, "failed"), None, "", None, None, version, note)
 
