@@ -13,9 +13,12 @@ from aws.driven_life import Driven
 from aws.emulator import Emulator, emulator
 from aws.lifecycle import Lifecycle, Plot
 from aws.providers import provider_environment
+from aws.restored_life import Restored
 from aws.terraform import SOURCE
 
 LIVES: dict[str, Callable[[], Plot]] = {"stranger": plots.stranger, "single": plots.single, "ha": plots.ha}
+
+DRIVEN: dict[str, type[Driven]] = {"driven": Driven, "restored": Restored}
 
 _lived: list[Lifecycle] = []
 
@@ -63,26 +66,33 @@ def _lives(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 def _named(item: pytest.Item) -> set[str]:
     chosen = getattr(item, "callspec", None)
     names = {*getattr(item, "fixturenames", ()), chosen.params.get("life", "") if chosen else ""}
-    return names & {*LIVES, "driven"}
+    return names & {*LIVES, *DRIVEN}
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _driven(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driven | None]:
-    """Start the site that orthweb drives beside the lives, when a chosen test asks for it."""
-    if not any("driven" in _named(item) for item in request.session.items) or not shutil.which("terraform"):
-        yield None
-        return
-    started = Driven(tmp_path_factory.mktemp("driven"), request.getfixturevalue("terraform_environment"))
-    started.start()
-    yield started
-    started.stop()
+def _driven(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Driven]]:
+    """Start the sites that orthweb drives beside the lives, when a chosen test asks for them."""
+    wanted = {name for item in request.session.items for name in _named(item)}
+    sites: dict[str, Driven] = {}
+    for name, kind in DRIVEN.items():
+        if name in wanted and shutil.which("terraform"):
+            sites[name] = kind(tmp_path_factory.mktemp(name), request.getfixturevalue("terraform_environment"))
+            sites[name].start()
+    yield sites
+    for site in sites.values():
+        site.stop()
 
 
 @pytest.fixture(scope="session")
-def driven(_driven: Driven | None, terraform_program: Path) -> Driven:
-    """Give the site that orthweb drives; see `aws.driven_life`."""
-    assert _driven is not None
-    return _driven
+def driven(_driven: dict[str, Driven], terraform_program: Path) -> Driven:
+    """Give a site with one host that orthweb drives; see `aws.driven_life`."""
+    return _driven["driven"]
+
+
+@pytest.fixture(scope="session")
+def restored(_driven: dict[str, Driven], terraform_program: Path) -> Driven:
+    """Give a site with a group of hosts that orthweb makes from a snapshot; see `aws.restored_life`."""
+    return _driven["restored"]
 
 
 @pytest.fixture(scope="session")

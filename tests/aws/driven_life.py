@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -72,6 +72,9 @@ class Said:
 class Driven:
     """See `STEPS`: what each command said, or what lies in the account then."""
 
+    name: ClassVar = NAME
+    steps: ClassVar[tuple[str, ...]] = STEPS
+
     def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
         self.folder = folder
         self.site = folder / "site"
@@ -79,7 +82,7 @@ class Driven:
         self.hosts: Hosts | None = None
         self.exposed: set[str] = set()
         self.environment = dict(environment)
-        self._results: dict[str, Future[Any]] = {step: Future() for step in STEPS}
+        self._results: dict[str, Future[Any]] = {step: Future() for step in self.steps}
         self._process: subprocess.Popen[str] | None = None
         self._stopped = False
         self._thread = threading.Thread(target=self._live, name="driven", daemon=True)
@@ -98,7 +101,7 @@ class Driven:
 
     def __getattr__(self, step: str) -> Any:
         """Wait for a step and give what came of it."""
-        if step not in STEPS:
+        if step not in self.steps:
             raise AttributeError(step)
         if (error := self._results[step].exception()) is not None:
             pytest.fail(str(error), pytrace=False)
@@ -107,7 +110,7 @@ class Driven:
     def said(self) -> dict[str, Said]:
         """Give what all commands said, once everything is over."""
         assert self.left is not None
-        return {step: result for step in STEPS if isinstance(result := self._results[step].result(), Said)}
+        return {step: result for step in self.steps if isinstance(result := self._results[step].result(), Said)}
 
     def orthweb(self, *words: str, interrupt: str = "") -> Said:
         """Run a verb.
@@ -175,7 +178,7 @@ class Driven:
     def _live(self) -> None:
         step = ""
         try:
-            with emulator(self.folder / "emulator") as self.aws, Hosts(self.aws, NAME, REGION) as self.hosts:
+            with emulator(self.folder / "emulator") as self.aws, Hosts(self.aws, self.name, REGION) as self.hosts:
                 for step, result in self._steps():
                     self._results[step].set_result(result)
         except BaseException as error:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from cryptography import x509
 
 from aws.driven_life import HOSTNAME, NAME, Driven, resources_of
+from aws.restored_life import Restored
 
 pytestmark = pytest.mark.timeout(1200)
 
@@ -168,3 +170,58 @@ def test_own_certificate_when_given_then_is_in_secrets_manager_alone(driven: Dri
     assert driven.aws is not None
     assert driven.up.code == 0
     assert any(call.operation == "PutSecretValue" and call.terraform for call in driven.aws.calls())
+
+
+def test_restored_site_when_planned_again_then_keeps_the_snapshot_s_key_and_nothing_changes(restored: Restored) -> None:
+    assert restored.up.code == 0, restored.up.err
+    assert restored.database["KmsKeyId"] == restored.key
+    assert restored.database["MultiAZ"]
+    assert "Plan: nothing to change." in restored.again.out
+
+
+def test_group_of_hosts_when_made_then_all_of_them_are_waited_for(restored: Restored) -> None:
+    said = {line.split()[1] for line in restored.up.err.splitlines() if line.endswith(": ready, serving")}
+    assert len(said) == 2
+
+
+def test_single_host_when_a_group_is_protected_then_refused_before_anything_is_gone(restored: Restored) -> None:
+    assert restored.single.code == 2
+    assert "error: aws.topology: would remove the load balancer" in restored.single.err
+    assert "next: set aws.production = false" in restored.single.err
+
+
+def test_destroy_when_production_was_only_planned_away_then_refused_and_all_is_there(restored: Restored) -> None:
+    assert restored.disarmed.code == 0, restored.disarmed.err
+    assert restored.guarded.code == 2
+    assert "aws.production: true: this site is protected" in restored.guarded.err
+    before, after = restored.untouched
+    assert before == after
+
+
+def test_down_when_hosts_are_a_group_then_it_is_emptied_and_up_fills_it_again(restored: Restored) -> None:
+    assert restored.stopped.code == 0, restored.stopped.err
+    assert f"group of hosts {restored.name}: ends its hosts" in restored.stopped.err
+    assert restored.started.code == 0, restored.started.err
+    assert "ready, serving" in restored.started.err
+
+
+def test_alarms_when_the_site_is_stopped_then_nobody_is_woken(restored: Restored) -> None:
+    assert restored.silent
+    assert not any(restored.silent)
+    assert "> start alarms" in restored.started.out
+
+
+def test_destroy_when_in_production_then_keys_and_secrets_wait_for_a_month(restored: Restored) -> None:
+    assert restored.destroyed.code == 0, restored.destroyed.err
+    soon = datetime.now(UTC) + timedelta(days=29)
+    assert all(each is not None and each > soon for each in restored.waiting["keys"])
+    assert len(restored.waiting["secrets"]) == 5
+    assert all(each is not None for each in restored.waiting["secrets"].values())
+
+
+def test_destroy_when_done_then_tells_which_key_the_snapshot_needs(driven: Driven, restored: Restored) -> None:
+    assert f"encrypted with {restored.key}, which is not the site's and stays" in restored.destroyed.err
+    said = driven.destroyed.err
+    assert said.count("aws kms cancel-key-deletion --region eu-central-1 --key-id arn:aws:kms:") == 2
+    assert "--source-db-snapshot-identifier clinic-final-" in said
+    assert {line.split()[0] for line in restored.left} == {"aws_db_snapshot"}
