@@ -60,7 +60,7 @@ run "single" {
   assert {
     condition = (
       aws_instance.this[0].metadata_options[0].http_tokens == "required" &&
-      aws_instance.this[0].metadata_options[0].http_put_response_hop_limit == 2 &&
+      aws_instance.this[0].metadata_options[0].http_put_response_hop_limit == 1 &&
       aws_instance.this[0].root_block_device[0].encrypted && aws_instance.this[0].root_block_device[0].kms_key_id == var.data_key_arn &&
       aws_instance.this[0].disable_api_termination && length(aws_key_pair.this) == 0 && aws_instance.this[0].ami == var.ami_id
     )
@@ -139,6 +139,24 @@ run "ha" {
       alltrue([for listener in aws_lb_listener.this : listener.protocol == "TCP" && listener.tcp_idle_timeout_seconds == 3600])
     )
     error_message = "The load balancer must pass TCP through, for as long as an association may be silent."
+  }
+  assert {
+    condition     = aws_launch_template.this[0].metadata_options[0].http_put_response_hop_limit == 2
+    error_message = "The archive must reach its credentials from within a container's network."
+  }
+  assert {
+    condition = alltrue([
+      for group in aws_lb_target_group.this :
+      !group.target_health_state[0].enable_unhealthy_connection_termination && group.target_health_state[0].unhealthy_draining_interval >= 335
+    ])
+    error_message = "What is open to a host that is about to leave must go on for as long as that waits for it."
+  }
+  assert {
+    condition = alltrue([
+      for preferences in aws_autoscaling_group.this[0].instance_refresh[0].preferences :
+      preferences.min_healthy_percentage == 100 && preferences.max_healthy_percentage * var.host_count < 200 * var.host_count && preferences.instance_warmup >= 300
+    ])
+    error_message = "Hosts must be replaced one after the other, each when the load balancer sends to it."
   }
   assert {
     condition = alltrue([

@@ -96,6 +96,67 @@ def test_agent_runs_with_few_rights_and_nothing_secret_in_its_environment(files:
     assert 'ORTHWEB_OPS_IMAGE="$image"' in script
 
 
+class Machine:
+    """What the start script finds on a machine, with a Docker that writes down what it is asked to run.
+
+    Parameters
+    ----------
+    script : its text.
+    folder : takes the place of the machine's own folders.
+    """
+
+    def __init__(self, script: str, folder: Path) -> None:
+        self.folder = folder
+        for path in ("/etc/orthweb", "/var/lib/orthweb", "/run/orthweb", "/usr/bin"):
+            script = script.replace(path, str(folder) + path)
+            (folder / path[1:]).mkdir(parents=True, exist_ok=True)
+        self.script = folder / "script"
+        self.script.write_text(script)
+        self.put("etc/orthweb/ops-image", "ops:0")
+        bin = folder / "bin"
+        bin.mkdir()
+        for name, text in (("mountpoint", ""), ("docker", f'[ "$1" != run ] || echo "$@" >{folder}/asked')):
+            (bin / name).write_text(f"#!/bin/sh\n{text}\n")
+            (bin / name).chmod(0o755)
+
+    def put(self, name: str, text: str) -> None:
+        (self.folder / name).write_text(f"{text}\n")
+
+    def read(self, name: str) -> str:
+        return (self.folder / name).read_text().strip()
+
+    def start(self) -> str:
+        """Run the script once; give the image that it started."""
+        path = f"{self.folder / 'bin'}:/usr/bin:/bin"
+        done = subprocess.run(["sh", self.script], env={"PATH": path}, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        *_, image, _host, _run = self.read("asked").split()
+        return image
+
+
+@pytest.fixture
+def machine(files: dict[str, str], tmp_path: Path) -> Machine:
+    return Machine(files["/usr/local/sbin/orthweb-host"], tmp_path)
+
+
+def test_host_starts_with_the_image_it_was_made_with_as_often_as_it_takes(machine: Machine) -> None:
+    assert {machine.start() for _ in range(8)} == {"ops:0"}
+
+
+def test_image_that_dies_again_and_again_gives_way_to_the_one_before(machine: Machine) -> None:
+    machine.put("var/lib/orthweb/ops-image.good", "ops:1")
+    machine.put("var/lib/orthweb/ops-image", "ops:2")
+    assert [machine.start() for _ in range(7)] == ["ops:2"] * 5 + ["ops:1"] * 2
+    assert machine.read("var/lib/orthweb/ops-image") == "ops:1"
+    assert machine.read("var/lib/orthweb/ops-image.bad") == "ops:2"
+
+
+def test_image_that_was_good_is_started_however_often_the_machine_does(machine: Machine) -> None:
+    for name in ("ops-image", "ops-image.good"):
+        machine.put(f"var/lib/orthweb/{name}", "ops:2")
+    assert {machine.start() for _ in range(8)} == {"ops:2"}
+
+
 def test_other_registry_than_ecr_needs_no_helper() -> None:
     found = user_data(**(VALUES | {"ops_image": "registry.example.org/ops:1"}))
     assert "registry.example.org/ops:1" in found

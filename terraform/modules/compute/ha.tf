@@ -33,7 +33,7 @@ resource "aws_launch_template" "this" {
     #checkov:skip=CKV_AWS_341:One hop more than the default: the archive reads its credentials from within a container's network
     http_endpoint               = "enabled"
     http_tokens                 = "required"
-    http_put_response_hop_limit = 2
+    http_put_response_hop_limit = local.metadata_hops
   }
 
   block_device_mappings {
@@ -100,8 +100,9 @@ resource "aws_autoscaling_group" "this" {
 
     preferences {
       min_healthy_percentage = 100
-      max_healthy_percentage = 200
-      instance_warmup        = 60 # until the load balancer has found it healthy
+      max_healthy_percentage = 150 # of two hosts: one at a time
+      # A new host is registered when it says that it serves; it takes minutes until the load balancer sends to it.
+      instance_warmup = 300
     }
   }
 
@@ -147,6 +148,13 @@ resource "aws_lb_target_group" "this" {
   preserve_client_ip     = true # the edge's log says who came
   deregistration_delay   = 300
   connection_termination = true
+
+  # A host that is about to leave says so by being unhealthy. It gets nothing new then; what is open goes on, for as long
+  # as the host waits for it: 35 seconds until it is noticed, and 300.
+  target_health_state {
+    enable_unhealthy_connection_termination = false
+    unhealthy_draining_interval             = 360
+  }
 
   # One answer decides for both services: the archive works, index included, and the host is not about to leave. 429 says
   # that others ask too often: who may reach HTTPS must not be able to take a host out of service by asking.

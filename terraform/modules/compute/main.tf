@@ -31,6 +31,10 @@ locals {
   # must not count as a change of the host.
   user_data_kind = sha256(templatefile("${path.module}/user_data.yaml.tftpl", merge(local.user_data_values, { ops_image = "" })))
 
+  # One hop more than the default where the archive reads its credentials from within a container's network; the agent
+  # has the host's own. Other containers get none either way: the agent takes the route from them.
+  metadata_hops = var.use_s3_storage ? 2 : 1
+
   public_name = coalesce(var.hostname, local.ha ? one(aws_lb.this[*].dns_name) : one(aws_eip.this[*].public_dns))
 }
 

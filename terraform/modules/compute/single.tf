@@ -44,10 +44,9 @@ resource "aws_instance" "this" {
   }
 
   metadata_options {
-    http_endpoint = "enabled"
-    http_tokens   = "required"
-    # One hop more than the default: the archive reads its credentials from within a container's network.
-    http_put_response_hop_limit = 2
+    http_endpoint               = "enabled"
+    http_tokens                 = "required"
+    http_put_response_hop_limit = local.metadata_hops
   }
 
   root_block_device {

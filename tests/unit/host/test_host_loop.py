@@ -446,7 +446,7 @@ def test_health_is_unknown_until_the_site_has_served_or_failed(loop: Loop, host:
     assert loop.healthy is None
     host.free = True
     loop.round()
-    assert loop.healthy
+    said = [loop.healthy]
     host.problem = "refused"
     loop.round()
-    assert loop.healthy is False
+    assert [*said, loop.healthy] == [True, False]
