@@ -119,6 +119,100 @@ def test_image_that_is_not_there_yet_is_waited_for(
     assert raised.value.state == "pulling"
 
 
+OF_BEFORE = """\
+{repository}/archive 2 sha256:a2
+{repository}/archive 1 sha256:a1
+{repository}/archive 0 sha256:a0
+{repository}/ops 1 sha256:o1
+registry.example.org/edge <none> sha256:e1
+registry.example.org/edge <none> sha256:e2
+debian trixie sha256:d1
+<none> <none> <none>
+"""
+
+
+class Disk:
+    """An engine whose disk is full until images were removed; a container runs with one of before."""
+
+    def __init__(self, *, full: bool = False) -> None:
+        self.full = full
+        self.removed: list[str] = []
+        self.pulled: list[str] = []
+
+    def image(self, _reference: str) -> None:
+        return None
+
+    def run(self, *words: str) -> str:
+        if words[0] == "ps":
+            return f"{ECR}/pacs/archive:1\n"
+        if words[:2] == ("image", "ls"):
+            return OF_BEFORE.format(repository=f"{ECR}/pacs")
+        if words[:2] == ("image", "rm"):
+            self.removed.append(words[2])
+            self.full = False
+        if words[0] == "pull":
+            if self.full:
+                raise OrthwebError("docker pull: write /var/lib/docker/tmp: no space left on device")
+            self.pulled.append(words[-1])
+        return ""
+
+
+WANTED = (f"{ECR}/pacs/archive:2", "registry.example.org/edge@sha256:e2", f"{ECR}/pacs/ops:1")
+
+
+def test_images_of_former_versions_that_nothing_runs_are_removed_and_no_others() -> None:
+    disk: Any = Disk()
+    removed = [f"{ECR}/pacs/archive:0", "registry.example.org/edge@sha256:e1"]
+    assert registry.prune(disk, WANTED, lambda _line: None) == removed
+    assert disk.removed == removed
+
+
+def test_full_disk_loses_what_nothing_needs_and_takes_the_new_image(account: AwsAccount, tmp_path: Path) -> None:
+    disk: Any = Disk(full=True)
+    registry.pull(account, disk, WANTED[:1], tmp_path / "docker", lambda _line: None)
+    assert disk.pulled == [WANTED[0]]
+
+
+def test_full_disk_with_nothing_to_lose_is_a_failure_with_the_next_step(account: AwsAccount, tmp_path: Path) -> None:
+    disk: Any = Disk(full=True)
+    with pytest.raises(OrthwebError, match="does not fit on the disk") as raised:
+        registry.pull(account, disk, ["debian:trixie"], tmp_path / "docker", lambda _line: None)
+    assert not isinstance(raised.value, WaitError)
+    assert "disk_size" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("reference", "expected"),
+    [
+        ("registry.example.org:5000/pacs/ops:1", "registry.example.org:5000/pacs/ops"),
+        ("registry.example.org:5000/pacs/ops", "registry.example.org:5000/pacs/ops"),
+        ("pacs/ops@sha256:ab", "pacs/ops"),
+        ("ops:1@sha256:ab", "ops"),
+    ],
+)
+def test_repository_of_a_reference(reference: str, expected: str) -> None:
+    assert registry.repository(reference) == expected
+
+
+def test_secret_that_lacks_a_value_says_what_to_put(tmp_path: Path) -> None:
+    with pytest.raises(OrthwebError, match="secret of the administrator lacks password") as raised:
+        shared.write_passwords(tmp_path, version(username="admin"), version(check_aet="OW"))
+    assert 'put {"username": "admin", "password": ...}' in str(raised.value)
+
+
+def test_host_that_waits_tells_its_group(account: AwsAccount, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = list[dict[str, str]]()
+
+    class Group:
+        def record_lifecycle_action_heartbeat(self, **words: str) -> None:
+            said.append(words)
+
+    monkeypatch.setattr(account, "client", lambda _service: Group())
+    lifecycle.beat(account, Deployment(), "i-1")
+    lifecycle.beat(account, Deployment(autoscaling_group="pacs", lifecycle_hook="pacs-ready"), "i-1")
+    assert said == [{"AutoScalingGroupName": "pacs", "LifecycleHookName": "pacs-ready", "InstanceId": "i-1"}]
+
+
 def test_journal_sends_what_was_said_and_keeps_what_it_cannot_send(account: AwsAccount) -> None:
     logs = boto3.client("logs", region_name=REGION)
     journal = Journal(account, "/orthweb/pacs/host", "i-1")
