@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,6 +18,9 @@ from orthweb.errors import NotRunningError, OrthwebError
 from orthweb.host import database, rotation, vault
 from orthweb.host.account import AwsAccount
 from orthweb.host.database import Login, Server, SignInError
+from orthweb.host.index import Index
+from orthweb.host.loop import WaitError
+from orthweb.host.rds import Rds
 from orthweb.host.settings import HostSettings
 from orthweb.host.vault import Vault
 
@@ -248,3 +252,84 @@ def test_rotation_of_an_empty_secret_says_so(made: Server, master: Login, store:
     client.delete_secret(SecretId="orthweb/pacs/index", ForceDeleteWithoutRecovery=True)
     with pytest.raises(OrthwebError, match="empty"):
         rotation.rotate(store, made, lambda: master, lambda _line: None)
+
+
+# --- what a host does about it ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def host(made: Server, master: Login, store: Vault) -> Callable[[], Index]:
+    """Give hosts of the site that have looked."""
+    client = boto3.client("secretsmanager", region_name="eu-central-1")
+    secret = client.create_secret(Name="rds!db-1", SecretString=json.dumps({"username": master.user, "password": master.password}))
+
+    def new() -> Index:
+        index = Index(store, made.ca, lambda _line: None)
+        found = Rds(made.host, made.port, secret["ARN"], "eu-central-1a")
+        index.look(found, 30, lambda: pytest.fail("nothing is empty"))
+        return index
+
+    return new
+
+
+def wish(store: Vault, password: str) -> None:
+    """Put the next password into the secret, as a person does."""
+    store.put(vault.INDEX, {"username": FIRST.user, "password": password}, "AWSPENDING")
+
+
+def signs_in(made: Server, store: Vault) -> bool:
+    current = store.read(vault.INDEX)
+    assert current is not None
+    return database.signs_in(made, rotation.login_of(current))
+
+
+def test_host_that_looked_before_another_one_rotated_takes_the_new_password(
+    made: Server, store: Vault, host: Callable[[], Index]
+) -> None:
+    wish(store, "Second0Password")
+    late, other = host(), host()
+    assert late.due()
+    assert other.due()
+    with other.lock() as ours:
+        assert ours
+        other.rotate()
+    with late.lock() as ours:
+        assert ours
+        assert late.current.values["password"] == "Second0Password"
+        assert not late.due(), "one rotation is enough"
+    assert signs_in(made, store)
+
+
+def test_rotation_that_was_cut_off_before_its_end_is_finished_by_whoever_has_the_lock(
+    made: Server, master: Login, store: Vault, host: Callable[[], Index]
+) -> None:
+    wish(store, "Second0Password")
+    with database.connect(made, master) as connection:
+        database.set_password(connection, Login(FIRST.user, "Second0Password"))
+    index = host()
+    with index.lock() as ours:
+        assert ours
+        assert not index.due()
+    assert index.current.values["password"] == "Second0Password"
+    assert signs_in(made, store)
+
+
+def test_password_that_somebody_put_as_the_current_one_is_taken_by_the_database(
+    made: Server, store: Vault, host: Callable[[], Index]
+) -> None:
+    store.put(vault.INDEX, {"username": FIRST.user, "password": "By0Hand"})
+    assert not signs_in(made, store)
+    host().let_in()
+    assert signs_in(made, store)
+
+
+def test_host_whose_lock_went_with_its_connection_does_not_go_on(
+    running: PostgresqlServer, host: Callable[[], Index]
+) -> None:
+    index = host()
+    with index.lock() as ours:
+        assert ours
+        index.keep_turn()
+        running.as_owner("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'")
+        with pytest.raises(WaitError, match="during this host's turn"):
+            index.keep_turn()

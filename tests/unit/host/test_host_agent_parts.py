@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 from orthweb import pki
-from orthweb.errors import OrthwebError
-from orthweb.host import composition
-from orthweb.host.agent import Agent
+from orthweb.errors import OrthwebError, SiteFileError
+from orthweb.host import composition, lifecycle
+from orthweb.host.agent import REFUSALS, Agent
 from orthweb.host.inputs import Known
+from orthweb.host.loop import StoppedError
 from orthweb.host.metadata import Instance
-from orthweb.host.parameters import Deployment, Parameters
+from orthweb.host.parameters import Deployment, HostReport, Parameters
 from orthweb.host.rds import Rds
 from orthweb.host.settings import HostSettings
 from orthweb.host.vault import Version
@@ -112,3 +113,117 @@ def test_everything_that_is_written_is_closed_to_others(agent: Agent) -> None:
     files = [path for path in agent._run.rglob("*") if path.is_file()]
     assert len(files) >= 5
     assert [path for path in files if path.stat().st_mode & 0o077] == []
+
+
+def test_database_takes_a_changed_password_before_it_is_used(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = list[str]()
+    monkeypatch.setattr(agent.index, "let_in", lambda: done.append("let in"))
+    monkeypatch.setattr(agent, "_up", lambda: done.append("up"))
+    agent._write()
+    agent.inputs.unused = False
+    agent.index._current = version("2", username="orthanc", password="By0Hand")
+    monkeypatch.setattr(pki, "plan", lambda *_words: [])  # nothing else is due
+    agent.tend()
+    assert done == ["let in", "up"]
+
+
+def test_wrong_site_file_never_takes_the_place_of_the_one_in_use(agent: Agent) -> None:
+    agent._write()
+    used = (agent._run / composition.SITE_FILE).read_text()
+    agent.known.parameters = replace(agent.known.parameters, site='[dicom]\naet = "MUCH TOO LONG FOR A TITLE"\n')
+    for write in (agent._write, agent.check):
+        with pytest.raises(OrthwebError, match=r"dicom\.aet"):
+            write()
+    assert (agent._run / composition.SITE_FILE).read_text() == used
+
+
+class Candidate:
+    """A site that would change the schema of its index."""
+
+    def __init__(self) -> None:
+        self.place = self
+        self.planned = False
+
+    def plan(self) -> list[object]:
+        self.planned = True
+        return []
+
+
+@pytest.fixture
+def upgrade(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> Candidate:
+    from types import SimpleNamespace
+
+    from orthweb.targets.host import external
+
+    made = Candidate()
+    monkeypatch.setattr(agent.inputs, "propose", lambda _known: made)
+    monkeypatch.setattr(external, "due", lambda _place: SimpleNamespace(plugin="PostgreSQLIndex 10.3"))
+    return made
+
+
+@pytest.mark.parametrize("state", ["ready", "draining"])
+def test_other_schema_is_refused_while_another_host_serves(agent: Agent, upgrade: Candidate, state: str) -> None:
+    agent._others = {"i-2": HostReport(state, datetime.now(UTC).isoformat())}
+    with pytest.raises(OrthwebError, match="while hosts serve") as raised:
+        agent.check()
+    assert "orthweb down, take a snapshot of the database, set index.snapshot_before" in str(raised.value)
+
+
+def test_other_schema_is_nobodys_business_when_the_other_host_does_not_serve(agent: Agent, upgrade: Candidate) -> None:
+    agent._others = {
+        "i-2": HostReport("starting", datetime.now(UTC).isoformat()),
+        "i-3": HostReport("ready", "2020-01-01"),
+    }
+    agent.check()
+    assert upgrade.planned
+
+
+def test_other_schema_without_a_snapshot_names_the_way(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+    from orthweb.targets.host import external
+
+    problem = "index.snapshot_before: PostgreSQLIndex 10.3 changes the schema (revision 1), and there is no way back"
+
+    def due(_place: object) -> None:
+        raise SiteFileError([problem])
+
+    monkeypatch.setattr(agent.inputs, "propose", lambda _known: Candidate())
+    monkeypatch.setattr(external, "due", due)
+    with pytest.raises(OrthwebError, match="revision 1\\): that cannot happen while hosts serve"):
+        agent.check()
+
+
+def test_drain_ends_when_the_agent_is_told_to_end(agent: Agent) -> None:
+    agent._stop.set()
+    with pytest.raises(StoppedError):
+        agent._sleep(300)
+
+
+def test_group_that_does_not_wait_for_the_host_is_asked_for_a_while(
+    agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent._deployment = Deployment(autoscaling_group="pacs", lifecycle_hook="pacs-ready")
+    monkeypatch.setattr(lifecycle, "complete", lambda *_words: False)
+    said = [agent.ready() for _ in range(REFUSALS)]
+    assert said == [False] * (REFUSALS - 1) + [True]
+
+
+def test_containers_of_before_are_removed_though_a_killed_agent_has_written_files(
+    agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed between the first file and the removal, the folder is there and the old containers are, too."""
+    done = list[str]()
+
+    class Target(Ups):
+        place: object
+
+    target = Target(failures=0)
+    target.place = target.containers = target  # type: ignore[attr-defined]
+    target.remove_all = lambda: done.append("containers")  # type: ignore[attr-defined]
+    target.remove_networks = lambda: done.append("networks")  # type: ignore[attr-defined]
+    monkeypatch.setattr(Agent, "_target", target)
+    monkeypatch.setattr(agent, "_share_certificates", lambda: None)
+    monkeypatch.setattr(agent.vault, "read", lambda _which: None)
+    agent._write()
+    agent.apply()
+    agent.apply()
+    assert done == ["containers", "networks"]
