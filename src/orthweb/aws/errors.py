@@ -137,6 +137,14 @@ _KINDS: Final = (
     ),
 )
 
+_IN_PRODUCTION: Final = ("s3:DeleteObject", "s3:DeleteObjectVersion", "backup:DeleteRecoveryPoint")
+"""What the policy for a site in production leaves out (`orthweb.permissions.policy.KEEPING`)."""
+
+_UNPROTECTED: Final = (
+    "the policy for production leaves out what deletes images: `orthweb policy --no-production` prints it; have it "
+    "allowed, then repeat the command"
+)
+
 _ACTION: Final = re.compile(r"not authorized to perform:? ([a-z0-9-]+:[A-Za-z*]+)")
 _API: Final = re.compile(r"api error ([\w.]+): (.*)", re.DOTALL)
 _OPERATION: Final = re.compile(r"operation error ([\w ]+): (\w+)")
@@ -176,6 +184,8 @@ def explain(code: str, message: str) -> Explained:
                 words = kind.says.format(words=_said("", line))
             elif action is not None:
                 words = f"you are not allowed to do {action[1]}"
+                if action[1] in _IN_PRODUCTION:
+                    return Explained(short, words, _UNPROTECTED)
             else:
                 words = _said(short, line)
             return Explained(short, words, kind.hint)
