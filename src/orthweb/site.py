@@ -249,7 +249,8 @@ class Index(Section):
         le=100,
         strict=True,
         description="Connections from each Orthanc process to the index. Without it: 8, and where the "
-        "PostgreSQL plugin is older than 6.0 4 for a reader and 1 for a writer (more would conflict and slow ingest).",
+        "PostgreSQL plugin is older than 6.0 1 for a writer (more would conflict and slow ingest) and 4 for a reader "
+        "of the site's own index.",
     )
 
 

@@ -12,7 +12,7 @@ from orthweb.capabilities.build import OrthancBuild, Plugin
 from orthweb.errors import OrthwebError, SiteFileError
 from orthweb.render import envoy_replicas, orthanc
 from orthweb.render.endpoints import ArchiveProcess, EdgeEndpoint, Endpoints, IndexEndpoint
-from orthweb.site import Site
+from orthweb.site import Index, Site
 from orthweb.targets.host import rolling
 from orthweb.targets.local.replicas import only_replicas
 
@@ -162,6 +162,13 @@ def test_processes_when_nothing_else_is_asked_for_then_follow_what_the_index_plu
     site = Site.model_validate({"archive": archive})
     found = orthanc.processes(site, build)
     assert [(name, orthanc.connections(site, role, build)) for name, role in found] == expected
+
+
+def test_reader_when_the_index_is_on_another_machine_then_has_more_connections_and_the_writer_has_not() -> None:
+    site = Site.model_construct(index=Index.model_construct(host="db.example.org", connections=None))
+    assert [orthanc.connections(site, role, OLD) for role in ("writer", "reader")] == [1, 8]
+    chosen = Site.model_construct(index=Index.model_construct(host="db.example.org", connections=2))
+    assert [orthanc.connections(chosen, role, OLD) for role in ("writer", "reader")] == [2, 2]
 
 
 def test_connections_when_all_processes_together_have_too_many_then_the_error_counts_them() -> None:

@@ -114,10 +114,7 @@ class OrthancBuild:
 
     @property
     def reader_connections(self) -> int:
-        """Connections to the index, at hand, of an Orthanc that only answers queries and retrieval (measured).
-
-        A millisecond away 8 are better by half for plugins before 6.0 too: ``index.connections`` says so.
-        """
+        """Connections to an index at hand of an Orthanc that only answers queries and retrieval (measured)."""
         return LARGEST_CONNECTIONS if self.transaction_mode else CONNECTIONS_AT_HAND
 
     @property

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from orthweb.capabilities.build import OrthancBuild
+from orthweb.capabilities.build import LARGEST_CONNECTIONS, OrthancBuild
 from orthweb.errors import SiteFileError
 from orthweb.render.endpoints import CHECK_MODALITY, FIRST_ARCHIVE, ArchiveProcess, Endpoints, IndexEndpoint, Role
 from orthweb.render.plugin import plugin_settings
@@ -28,7 +28,10 @@ def connections(site: Site, role: Role, build: OrthancBuild) -> int:
     """Give how many connections to the index one Orthanc keeps (measured: see docs/benchmarks.md)."""
     if site.index.connections is not None:
         return site.index.connections
-    return build.reader_connections if role == "reader" else build.writer_connections
+    if role == "reader":
+        # What answers a query waits for each round trip to an index on another machine, and others can use that time.
+        return build.reader_connections if site.index.host is None else LARGEST_CONNECTIONS
+    return build.writer_connections
 
 
 def processes(site: Site, build: OrthancBuild) -> list[tuple[str, Role]]:
