@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from orthweb.errors import OrthwebError
+from orthweb.permissions.policy import KEEPING
 
 MFA: Final = (
     "get a session first, and use that: aws sts get-session-token (its answer goes into AWS_ACCESS_KEY_ID, "
@@ -137,9 +138,6 @@ _KINDS: Final = (
     ),
 )
 
-_IN_PRODUCTION: Final = ("s3:DeleteObject", "s3:DeleteObjectVersion", "backup:DeleteRecoveryPoint")
-"""What the policy for a site in production leaves out (`orthweb.permissions.policy.KEEPING`)."""
-
 _UNPROTECTED: Final = (
     "the policy for production leaves out what deletes images: `orthweb policy --no-production` prints it; have it "
     "allowed, then repeat the command"
@@ -184,7 +182,7 @@ def explain(code: str, message: str) -> Explained:
                 words = kind.says.format(words=_said("", line))
             elif action is not None:
                 words = f"you are not allowed to do {action[1]}"
-                if action[1] in _IN_PRODUCTION:
+                if action[1] in KEEPING:
                     return Explained(short, words, _UNPROTECTED)
             else:
                 words = _said(short, line)
