@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from aws.emulator import ACCOUNT
+from aws.iam import allows
 from aws.lifecycle import Lifecycle
 from aws.resources import resources
 from orthweb.permissions.actions import DATA, LOCAL, actions
+from orthweb.permissions.policy import MAKING, statements
 from orthweb.permissions.resources import TYPES
+from orthweb.permissions.scope import TAG, Scope
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -48,9 +52,17 @@ ACTIONS = {
 NOT_CALLED = {
     "backup:DeleteRecoveryPoint": "the emulated vault has no recovery points",
     "cloudtrail:GetEventSelectors": "the emulator says that trails have no selectors of their own",
+    "s3:BypassGovernanceRetention": "what DeleteObjects asks for when objects are locked; no call of its own",
     "s3:DeleteObjectVersion": "what DeleteObjects asks for when it names versions; the call is counted as DeleteObject",
+    "s3:PutObjectLegalHold": "what the provider tries when the lock does not let an object go; here it does",
 }
 """Actions of the table that these deployments take no call of, and why they are in it."""
+
+UNNAMED = {
+    "ec2:DisassociateAddress": "AssociationId",
+    "ec2:DisassociateRouteTable": "AssociationId",
+}
+"""Calls that name what they are about by an identifier that no ARN has."""
 
 
 def action(service: str, operation: str) -> str:
@@ -77,6 +89,37 @@ def test_calls_when_a_site_is_made_changed_and_destroyed_then_are_allowed(life: 
     taken = called(life)
     assert len(taken) > 100
     assert taken - actions(types) == set()
+
+
+@every
+def test_calls_when_judged_by_the_resources_that_they_named_then_are_allowed(life: Lifecycle) -> None:
+    """With the tags that each resource had at that moment; what a call makes is judged without a tag."""
+    types = {found.type for found in resources(life.planned)} - LOCAL
+    scope = Scope(life.plot.variables["name"], life.plot.region, ACCOUNT)
+    policy = statements(scope, types)
+    assert life.left is not None
+    assert life.aws is not None
+    refused, unnamed = set(), set()
+    for call in life.aws.calls():
+        if not call.terraform or call.service == "sts":
+            continue
+        name = action(call.service, call.operation)
+        assert "unread" not in call.context, name
+        context = {"aws:RequestedRegion": scope.region, **call.context}
+        if allows(policy, name, "*", context):
+            continue
+        if not call.resources and name not in MADE:
+            unnamed.add(name)
+        for arn, tag in call.resources:
+            tags = {} if tag is None else {f"aws:ResourceTag/{TAG}": tag}
+            if not allows(policy, name, str(arn), {**context, **tags}):
+                refused.add(f"{name} {arn} {tags}")
+    assert refused == set()
+    assert unnamed - set(UNNAMED) == set()
+
+
+MADE = {name for group in MAKING for name in group} | {"backup:CreateBackupPlan", "s3:ListBuckets"}
+"""Calls that may name nothing but what they make."""
 
 
 def test_actions_when_in_the_table_then_were_called_or_have_a_reason(single: Lifecycle, ha: Lifecycle) -> None:

@@ -10,7 +10,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,10 @@ class Call:
     seconds: float
     terraform: bool
     """Whether Terraform asked, and not another client."""
+    resources: list[list[str | None]] = field(default_factory=list)
+    """ARNs that a request of Terraform's named, each with the value of its site's tag (None: it had none)."""
+    context: dict[str, str] = field(default_factory=dict)
+    """Condition keys of IAM that the request said itself."""
 
 
 class Emulator:

@@ -24,7 +24,7 @@ from typing import Any
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import make_server
 
-from aws.emulator import patches
+from aws.emulator import arns, patches
 from aws.emulator.operations import Request, operation
 
 Environ = dict[str, Any]
@@ -56,6 +56,8 @@ class Recorder:
         request = Request.of(environ, body)
         started = time.monotonic()
         name = operation(request)
+        terraform = "Terraform/" in str(environ.get("HTTP_USER_AGENT", ""))
+        about = _about(request, name, body) if terraform else {}
         error = ""
         refused = patches.refusals.get(f"{request.service}:{name}")
         if refused is not None:
@@ -70,8 +72,8 @@ class Recorder:
             if status >= 500 or (status in (404, 405) and html and answer.lower().startswith(b"<!doctype")):
                 status, error = 501, error or "NotImplemented"
                 headers, answer = _refusal(request, error)
-        terraform = "Terraform/" in str(environ.get("HTTP_USER_AGENT", ""))
-        self._record(request, name, status, error, time.monotonic() - started, terraform)
+        how = {"error": error, "seconds": round(time.monotonic() - started, 3), "terraform": terraform}
+        self._record(request, name, status, {**how, **about})
         if status == 501:
             sys.stderr.write(f"no answer: {request.service}:{name} {request.method} {path}\n")
         start_response(f"{status} {_phrase(status)}", headers)
@@ -90,9 +92,8 @@ class Recorder:
             return 500, [], b""
         return got[0], got[1], answer
 
-    def _record(self, request: Request, name: str, status: int, error: str, seconds: float, terraform: bool) -> None:
+    def _record(self, request: Request, name: str, status: int, how: dict[str, Any]) -> None:
         line = {"service": request.service, "operation": name, "region": request.region, "status": status}
-        how = {"error": error, "seconds": round(seconds, 3), "terraform": terraform}
         with self._lock:
             self._calls.write(json.dumps({**line, **how}) + "\n")
 
@@ -111,6 +112,15 @@ def _refusal(
     kind = "application/json" if said.startswith("{") else "text/xml"
     named = [("Content-Type", kind), ("Content-Length", str(len(said))), ("x-amzn-errortype", code)]
     return named, said.encode()
+
+
+def _about(request: Request, name: str, body: bytes) -> dict[str, Any]:
+    """Say what IAM would look at, before the request changes it."""
+    try:
+        return {"resources": arns.about(request, name, body), "context": arns.context(request, body)}
+    except Exception:  # this is the tests' business, and no reason for an answer to fail
+        traceback.print_exc()
+        return {"context": {"unread": name}}
 
 
 def _small(environ: Environ) -> bool:
