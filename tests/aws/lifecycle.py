@@ -25,6 +25,7 @@ from aws.terraform import Terraform
 
 Json = dict[str, Any]
 Prepare = Callable[[Emulator], Json]
+Use = Callable[[Emulator, set[str]], None]
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Plot:
     secrets : ephemeral variables; they are given in a file outside the configuration's folder, as orthweb does.
     readme : init, apply and destroy as the configuration's README says it, word for word; then there is no `planned`.
     prepare : makes in the account what a person has there beforehand, and gives further variables.
+    use : does what happens to a site that runs, told what is in the account.
     """
 
     name: str
@@ -47,9 +49,22 @@ class Plot:
     readme: bool = False
     region: str = REGION
     prepare: Prepare = field(default=lambda _: {})
+    use: Use = field(default=lambda _, __: None)
 
 
-STEPS = ("planned", "state", "calls", "resources", "secrets", "again", "change", "changed", "settled", "left")
+STEPS = (
+    "planned",
+    "state",
+    "calls",
+    "resources",
+    "secrets",
+    "again",
+    "change",
+    "changed",
+    "settled",
+    "refused",
+    "left",
+)
 
 
 class Lifecycle:
@@ -59,6 +74,7 @@ class Lifecycle:
     calls : how often the first apply and what led to it asked for each operation.
     state, changed : the state after the first apply and after the change.
     resources : what is in the account then, besides what was in it before; left : the same after `destroy`.
+    refused : what `destroy` said while the site was in production, and what was in the account before it and after it.
     secrets : what Secrets Manager holds after the first apply, by the secret's name.
     """
 
@@ -136,6 +152,13 @@ class Lifecycle:
             terraform.apply("change", *given)
             yield "changed", terraform.state()
             yield "settled", terraform.changes("settled", *given)
+        plot.use(aws, aws.resources(plot.region))
+        if plot.changes.get("production"):
+            there = aws.resources(plot.region)
+            yield "refused", (terraform.refused(terraform.destroy), there, aws.resources(plot.region))
+            terraform.variables(production=False)
+            terraform.plan("unprotected", *given)
+            terraform.apply("unprotected", *given)
         if plot.readme:
             for line in readme_block(terraform.folder, "Destroy").lines:
                 terraform.type_in(line, "yes\n")

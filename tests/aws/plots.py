@@ -40,7 +40,7 @@ def stranger() -> Plot:
 
 
 def single() -> Plot:
-    """Give one host with secrets of the owner's own; then another size, another version and one more range."""
+    """Give one host with secrets of the owner's own; then another size and version, one more range, and production."""
     return Plot(
         "single",
         {
@@ -52,7 +52,12 @@ def single() -> Plot:
             "image_tag": "1.0.0",
             "given_secrets": ["admin", "certificate"],
         },
-        {"instance_type": "t3.xlarge", "image_tag": "1.1.0", "https_cidr_blocks": [CLINIC, BRANCH]},
+        {
+            "instance_type": "t3.xlarge",
+            "image_tag": "1.1.0",
+            "https_cidr_blocks": [CLINIC, BRANCH],
+            "production": True,
+        },
         secrets=canaries(),
     )
 
@@ -71,7 +76,10 @@ def ha() -> Plot:
             "interface_endpoints": True,
             "host_count": 2,
             "image_tag": "1.0.0",
-            "modality_endpoints": [{"name": "CT1", "cidr": "192.0.2.20/32", "port": 104}],
+            "modality_endpoints": [
+                {"name": "CT1", "cidr": "192.0.2.20/32", "port": 104},
+                {"name": "MR1", "cidr": "192.0.2.20/32", "port": 104},
+            ],
             "backup": True,
             "audit": True,
             "object_lock_days": 30,
@@ -82,6 +90,7 @@ def ha() -> Plot:
         {"instance_type": "m6i.large", "image_tag": "1.1.0", "dicom_cidr_blocks": [SCANNERS, BRANCH]},
         region=HA_REGION,
         prepare=beforehand,
+        use=store,
     )
 
 
@@ -96,6 +105,12 @@ def beforehand(aws: Emulator) -> Json:
         "replica_bucket_arn": f"arn:aws:s3:::{REPLICA}",
         "replica_key_arn": aws.client("kms", REGION).create_key()["KeyMetadata"]["Arn"],
     }
+
+
+def store(aws: Emulator, there: set[str]) -> None:
+    """Put an image into the site's bucket, as its archive does; the lock is on it."""
+    (bucket,) = [line.split()[1] for line in there if line.startswith("aws_s3_bucket hospital-images-1")]
+    aws.client("s3", HA_REGION).put_object(Bucket=bucket, Key="00000000-0000-4000-8000-000000000000.dcm", Body=b"DICM")
 
 
 def vpn() -> Json:

@@ -14,7 +14,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -91,6 +91,14 @@ class Terraform:
     def destroy(self, *options: str) -> None:
         """Remove everything."""
         self.run("destroy", "destroy", "-auto-approve", "-input=false", "-json", *options)
+
+    def refused(self, command: Callable[[], object]) -> str:
+        """Run a command that must fail; give what Terraform said."""
+        try:
+            command()
+        except TerraformError as error:
+            return str(error)
+        raise AssertionError("it did not fail")
 
     def state(self) -> dict[str, Any]:
         """Give the state as it lies on the disk, with every sensitive value in it."""

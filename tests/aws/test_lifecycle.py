@@ -130,6 +130,13 @@ def test_plan_when_the_change_was_applied_then_is_empty(life: Lifecycle) -> None
     assert life.settled == {}
 
 
+def test_destroy_when_the_site_is_in_production_then_refuses_and_nothing_is_touched(single: Lifecycle) -> None:
+    said, before, after = single.refused
+    assert "production = false" in said
+    assert "aws_" not in said, "nothing but the guard said no"
+    assert after == before
+
+
 @every
 def test_destroy_when_done_then_leaves_the_final_snapshot_alone(
     life: Lifecycle, record_property: Callable[[str, object], None]

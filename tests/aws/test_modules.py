@@ -50,7 +50,8 @@ def drawn(terraform: Terraform) -> list[tuple[str, str]]:
 
 def reached(start: str, edges: dict[str, set[str]]) -> set[str]:
     """List what is led to from a place, over however many edges."""
-    found, new = set(), {start}
+    found: set[str] = set()
+    new = {start}
     while new:
         new = {each for place in new for each in edges.get(place, ())} - found
         found |= new
