@@ -1,4 +1,7 @@
-"""What a Network Load Balancer does for hosts: TCP passed through, to those that say that they are well."""
+"""What a Network Load Balancer does for hosts: TCP passed through, to those that say that they are well.
+
+What is open to one that no longer says so goes on, as the target groups of Terraform have it (target_health_state).
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,6 @@ defaults
     http-check send meth GET uri /healthz ver HTTP/1.1 hdr Host {address}
     http-check expect status 200
     default-server check port 443 check-ssl verify none inter 10s fastinter 2s fall 3 rise 2
-    default-server on-marked-down shutdown-sessions
 listen https
     bind {address}:443
     stick-table type ip size 1m expire 10m
@@ -62,6 +64,10 @@ class Balancer:
     def sessions(self, service: str) -> dict[str, int]:
         """Give how many connections each host was given so far, by its address."""
         return {row["svname"]: int(row["stot"]) for row in self._rows(service)}
+
+    def open(self, service: str) -> dict[str, int]:
+        """Give how many connections to each host are open, by its address."""
+        return {row["svname"]: int(row["scur"]) for row in self._rows(service)}
 
     def _rows(self, service: str) -> list[dict[str, str]]:
         with socket.socket(socket.AF_UNIX) as asked:

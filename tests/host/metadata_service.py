@@ -25,7 +25,8 @@ ADDRESS = ("169.254.169.254", 80)
 LIFETIME = "X-aws-ec2-metadata-token-ttl-seconds"
 TOKEN = "X-aws-ec2-metadata-token"
 LONGEST = 21600
-VERSIONS = ("latest", "2021-03-23")
+VERSIONS = ("latest", "2021-03-23", "2009-04-04")
+"""The newest and the oldest that cloud-init asks for, besides."""
 CREDENTIALS = timedelta(hours=6)
 
 

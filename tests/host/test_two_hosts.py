@@ -11,7 +11,7 @@ import pytest
 from host.balancer import Balancer, balancer
 from host.conftest import measured
 from host.machine import Machine
-from host.visitors import asking
+from host.visitors import Held, asking
 from host.world import ROLES, World
 from live.counting import TIMEOUTS, account, client, eventually, samples, sending
 from live.docker_engine import DockerEngine
@@ -21,6 +21,9 @@ from orthweb.dicom.peer import Peer
 JOINS = 240
 ROLLED = 600
 """Seconds in which both have changed: each waits until the load balancer sends nothing more, and for what is open."""
+
+HELD = 45
+"""Seconds for which an association stays open on a host that drains: the load balancer has noticed by then."""
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +95,22 @@ def test_nothing_acknowledged_is_lost_when_a_host_dies_in_the_middle_of_a_send(
     eventually(lambda: set(balanced.states("dicom").values()) == {"UP"}, 120, str(balanced.states("dicom")))
 
 
-def test_both_change_to_new_images_one_after_the_other_and_no_request_fails(
+def hold(balanced: Balancer, site: SiteAccess, count: int) -> dict[str, Held]:
+    """Open associations until each host has one; give them by its address."""
+    found: dict[str, Held] = {}
+    for _ in range(2 * count):
+        before, made = balanced.open("dicom"), Held(site)
+        after = balanced.open("dicom")
+        [address] = [each for each in after if after[each] > before[each]]
+        if address in found:
+            made.finish()
+        else:
+            found[address] = made
+    assert len(found) == count, list(found)
+    return found
+
+
+def test_both_change_to_new_images_one_after_the_other_and_nothing_fails_or_is_cut_off(
     the_world: World,
     hosts: list[Machine],
     balanced: Balancer,
@@ -106,6 +124,8 @@ def test_both_change_to_new_images_one_after_the_other_and_no_request_fails(
         docker_engine.engine.run("build", "--quiet", "--tag", the_world.pushed(role, new), "-", stdin=source)
         docker_engine.docker("push", "--quiet", the_world.pushed(role, new))
     before = the_world.status(hosts[0])["applied"]
+    held = hold(balanced, site, len(hosts))
+    drains: dict[str, float] = {}
     started = time.monotonic()
     with asking(site) as asked:
         the_world.topology = "ha"
@@ -115,6 +135,12 @@ def test_both_change_to_new_images_one_after_the_other_and_no_request_fails(
         def rolled() -> bool:
             said = [the_world.status(host) for host in hosts]
             assert "failed" not in {each["state"] for each in said}, said
+            for host, each in zip(hosts, said, strict=True):
+                if (
+                    each["state"] == "draining"
+                    and time.monotonic() - drains.setdefault(host.name, time.monotonic()) > HELD
+                ):
+                    held[host.address].finish()
             return all(each["state"] == "ready" and each["applied"] != before for each in said)
 
         hosts[0].wait(rolled, "both have changed", ROLLED)
@@ -123,5 +149,7 @@ def test_both_change_to_new_images_one_after_the_other_and_no_request_fails(
     for host in hosts:
         running = host.run("docker", "ps", "--format", "{{.Image}}").split()
         assert all(image.endswith(f":{new}") for image in running), running
+    assert len(drains) == len(hosts), drains
+    assert [each.failure for each in held.values()] == ["", ""]
     assert asked.failures == [], asked
     assert asked.count > 100, asked

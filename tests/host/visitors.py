@@ -140,6 +140,38 @@ def echo(access: SiteAccess) -> None:
             raise OSError(f"C-ECHO: {status}")
 
 
+class Held:
+    """An association that stays open, with an echo each second."""
+
+    def __init__(self, access: SiteAccess) -> None:
+        self.failure = ""
+        self._access = access
+        self._open = threading.Event()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+        assert self._open.wait(30), self.failure or "no association"
+
+    def finish(self) -> None:
+        """Release it."""
+        self._ended.set()
+        self._thread.join(60)
+        assert not self._thread.is_alive(), "an echo hangs"
+
+    def _run(self) -> None:
+        try:
+            with associate(Peer.of_site(self._access, timeouts=TIMEOUTS), [build_context(Verification)]) as association:
+                while True:
+                    status = association.send_c_echo()
+                    if "Status" not in status or status.Status != 0:
+                        raise OSError(f"C-ECHO: {status}")
+                    self._open.set()
+                    if self._ended.wait(1):
+                        return
+        except (OrthwebError, OSError, RuntimeError, ValueError) as error:
+            self.failure = f"{datetime.now(UTC):%H:%M:%S} {error!r}"
+
+
 @contextmanager
 def asking(access: SiteAccess) -> Iterator[Asking]:
     """Ask all the time while the block runs."""
