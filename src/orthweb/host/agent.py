@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from orthweb.errors import OrthwebError, SiteFileError
+from orthweb.errors import OrthwebError
 from orthweb.host import (
     authorities,
     composition,
@@ -23,6 +23,7 @@ from orthweb.host import (
     lifecycle,
     parameters,
     rds,
+    refusal,
     registry,
     shared,
     succession,
@@ -54,7 +55,7 @@ REFUSALS: Final = 15
 BEAT: Final = timedelta(minutes=20)
 """How often a host that waits for others says so to its auto scaling group, which gives it up after an hour."""
 
-MADE: Final = "made"
+MADE: Final = f"{composition.OWN}/made"
 """File in memory: since the machine started, what the engine had of before has been removed."""
 
 
@@ -206,23 +207,15 @@ class Agent:
 
     def check(self) -> None:
         """Refuse what cannot be applied; see `loop.Host`."""
-        from orthweb.targets.host import external
+        refusal.check(self.inputs.propose(self._current()), self._others)
 
-        target = self.inputs.propose(self._current())
-        try:
-            upgrade = external.due(target.place)
-        except SiteFileError as error:
-            if "snapshot_before" in str(error):
-                raise _schema(str(error).partition(", and there is no way back")[0]) from error
-            raise
-        serving = [
-            name
-            for name, each in succession.fresh(self._others, datetime.now(UTC)).items()
-            if each.state in ("ready", "draining")
-        ]
-        if upgrade is not None and serving:
-            raise _schema(f"{upgrade.plugin} changes the schema of the index, which {serving[0]} works with")
-        target.plan()
+    def remembered(self) -> Wanted | None:
+        """Give what was applied last; see `loop.Host`."""
+        return self.inputs.remembered()
+
+    def remember(self, wanted: Wanted | None) -> None:
+        """Note what is applied; see `loop.Host`."""
+        self.inputs.remember(wanted)
 
     def _current(self) -> Known:
         """Give what is known, with the index's password as the lock or a rotation has left it."""
@@ -378,11 +371,3 @@ class Agent:
             self._beat = now
             with contextlib.suppress(OrthwebError):  # one that serves already is not waited for
                 lifecycle.beat(self.account, self._deployment, self.instance.identity)
-
-
-def _schema(why: str) -> OrthwebError:
-    """Refuse another schema of the index while hosts work with the one that it has."""
-    return OrthwebError(
-        f"{why}: that cannot happen while hosts serve",
-        "orthweb down, take a snapshot of the database, set index.snapshot_before in the site file, orthweb up",
-    )

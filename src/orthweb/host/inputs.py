@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from orthweb.errors import OrthwebError
 from orthweb.host import composition, rotation, shared
 from orthweb.host.composition import SITE_FILE
+from orthweb.host.loop import Wanted
 from orthweb.host.parameters import Parameters
 from orthweb.host.rds import Rds
 from orthweb.host.vault import Version
@@ -17,6 +19,10 @@ from orthweb.state import FOLDER_NAME
 if TYPE_CHECKING:
     from orthweb.site import Site
     from orthweb.targets.docker import DockerTarget
+
+
+UNUSED: Final = f"{composition.OWN}/unused"
+APPLIED: Final = f"{composition.OWN}/applied.json"
 
 
 @dataclass
@@ -50,8 +56,37 @@ class Inputs:
 
     def __init__(self, run: Path, kept: Path, name: str, instance: str) -> None:
         self._run, self._kept, self._name, self._instance = run, kept, name, instance
-        self.unused = False
-        """Whether a password or certificate was written that the containers have not been given yet."""
+
+    @property
+    def unused(self) -> bool:
+        """Whether a password or certificate was written that the containers have not been given yet.
+
+        In a file, since an agent may be killed between the one and the other.
+        """
+        return (self._run / UNUSED).exists()
+
+    @unused.setter
+    def unused(self, value: bool) -> None:
+        if value:
+            (self._run / UNUSED).touch(0o600)
+        else:
+            (self._run / UNUSED).unlink(missing_ok=True)
+
+    def remembered(self) -> Wanted | None:
+        """Give what was applied last, by this agent or the one before; None when that is not known."""
+        try:
+            found = json.loads((self._run / APPLIED).read_text())
+            return Wanted(found["digest"], found["site"], found["images"], found["shared"], {})
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def remember(self, wanted: Wanted | None) -> None:
+        """Note what is applied; None: something is about to change."""
+        if wanted is None:
+            (self._run / APPLIED).unlink(missing_ok=True)
+            return
+        text = json.dumps({name: getattr(wanted, name) for name in ("digest", "site", "images", "shared")})
+        shared.write({self._run / APPLIED: text.encode()}, 0o600)
 
     @property
     def target(self) -> DockerTarget:

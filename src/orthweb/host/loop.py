@@ -85,6 +85,12 @@ class Host(Protocol):
     def lock(self) -> AbstractContextManager[bool]:
         """Hold the site's lock for a block, when nobody else does; WaitError while there is no database."""
 
+    def remembered(self) -> Wanted | None:
+        """Give what was applied last, by this agent or one before it; None when that is not known."""
+
+    def remember(self, wanted: Wanted | None) -> None:
+        """Note what is applied, for the next agent; None: something is about to change."""
+
     def check(self) -> None:
         """Refuse what cannot be applied, with nothing touched."""
 
@@ -112,7 +118,7 @@ class Host(Protocol):
         Parameters
         ----------
         wanted : what the state is about.
-        running : what was applied last; None when this agent has applied nothing yet.
+        running : what was applied last; None when that is not known.
         """
 
 
@@ -180,6 +186,9 @@ class Loop:
         self._settled = False
         self._answers: bool | None = None
         self._answered = False
+        self._recalled = False
+        self._whole = False
+        """Whether nothing has been begun since then that did not come to its end."""
 
     @property
     def serves(self) -> bool:
@@ -240,8 +249,9 @@ class Loop:
     def _round(self) -> None:
         # Whoever begins a round drains nothing: an agent that was killed may have left the host so.
         self._host.undrain()
+        self._recall()
         self._wanted = wanted = self._host.fetch()
-        if self._running is not None and wanted.digest == self._running.digest:
+        if self._whole and self._running is not None and wanted.digest == self._running.digest:
             if self._tend():
                 return
         elif wanted.shared and self._serving() is None and self._leave(wanted):
@@ -251,6 +261,15 @@ class Loop:
                 self.tell("starting" if self._serving() else "ready", "waiting for another host's turn to end")
                 return
             self._apply(wanted)
+
+    def _recall(self) -> None:
+        """Go on where the agent before this one was, if the site still answers: nothing has to be made anew."""
+        if self._recalled:
+            return
+        self._recalled = True
+        before = self._host.remembered()
+        if before is not None and self._serving() is None:
+            self._running, self._whole = before, True
 
     def _tend(self) -> bool:
         """Do what becomes due by itself; tell whether the site answers, and so nothing has to be made anew."""
@@ -298,7 +317,10 @@ class Loop:
                 self._host.drain()
             else:
                 self.tell("starting", "applying what the site should be")
+            self._host.remember(None)
+            self._whole = False
             self._host.apply()
+            self._host.remember(wanted)
         except Exception as error:
             if drains and not isinstance(error, ReplacedError | StoppedError):
                 self._remember(wanted.digest, _words(error))
@@ -306,7 +328,7 @@ class Loop:
         finally:
             if drains:
                 self._host.undrain()
-        self._running, self._failure, self._silent = wanted, None, 0
+        self._running, self._whole, self._failure, self._silent = wanted, True, None, 0
         self._answers = self._answered = True
         self._settle()
         self._lines.clear()

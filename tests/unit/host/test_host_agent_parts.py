@@ -10,8 +10,8 @@ from orthweb import pki
 from orthweb.errors import OrthwebError, SiteFileError
 from orthweb.host import composition, lifecycle
 from orthweb.host.agent import REFUSALS, Agent
-from orthweb.host.inputs import Known
-from orthweb.host.loop import StoppedError
+from orthweb.host.inputs import Inputs, Known
+from orthweb.host.loop import StoppedError, Wanted
 from orthweb.host.metadata import Instance
 from orthweb.host.parameters import Deployment, HostReport, Parameters
 from orthweb.host.rds import Rds
@@ -227,3 +227,15 @@ def test_containers_of_before_are_removed_though_a_killed_agent_has_written_file
     agent.apply()
     agent.apply()
     assert done == ["containers", "networks"]
+
+
+def test_what_was_applied_outlives_the_agent(agent: Agent) -> None:
+    wanted = Wanted("digest", "site", {"archive": "a:1"}, shared=True, others={})
+    assert agent.remembered() is None
+    agent.remember(wanted)
+    agent._write()
+    after = Inputs(agent._run, agent._kept, "pacs", "i-1")
+    assert after.remembered() == wanted
+    assert after.unused, "and what has not been used yet"
+    after.remember(None)
+    assert agent.remembered() is None

@@ -33,7 +33,7 @@ class Recorded:
 
     wanted: Wanted = FIRST
     fetching: Exception | None = None
-    applying: list[Exception] = field(default_factory=list)
+    applying: list[BaseException] = field(default_factory=list)
     checking: Exception | None = None
     draining: Exception | None = None
     tending: Exception | None = None
@@ -46,6 +46,13 @@ class Recorded:
     lines: list[str] = field(default_factory=list)
     about: Wanted | None = None
     running: Wanted | None = None
+    memory: Wanted | None = None
+
+    def remembered(self) -> Wanted | None:
+        return self.memory
+
+    def remember(self, wanted: Wanted | None) -> None:
+        self.memory = wanted
 
     def fetch(self) -> Wanted:
         if self.fetching is not None:
@@ -368,6 +375,45 @@ def test_change_that_failed_is_tried_again_at_once_when_the_site_no_longer_answe
     host.problem = "refused"
     assert loop.round()
     assert host.done[-4:] == ["lock", "apply", "ready", "unlock"]
+
+
+# --- where the agent before this one was ------------------------------------------------------------------------------
+
+
+def test_new_agent_of_an_unchanged_host_drains_and_applies_nothing() -> None:
+    host = serving(memory=SHARED)
+    assert Loop(host, print, lambda: NOW).round()
+    assert host.done == ["tend", "ready"]
+    assert host.running == SHARED
+
+
+def test_new_agent_of_a_host_that_does_not_answer_makes_it_anew() -> None:
+    host = serving(memory=SHARED, problem="refused")
+    assert Loop(host, print, lambda: NOW).round()
+    assert "apply" in host.done
+
+
+def test_new_agent_reports_what_runs_while_it_waits_for_its_turn() -> None:
+    host = serving(memory=SHARED, wanted=replace(SHARED, digest="two"), free=False)
+    Loop(host, print, lambda: NOW).round()
+    assert (host.about, host.running) == (SHARED, SHARED)
+
+
+def test_agent_that_is_killed_while_it_applies_leaves_nothing_to_go_on_with() -> None:
+    host = serving(applying=[KeyboardInterrupt()], memory=replace(SHARED, digest="zero"))
+    with pytest.raises(KeyboardInterrupt):
+        Loop(host, print, lambda: NOW).round()
+    assert host.memory is None
+
+
+def test_change_that_failed_and_was_taken_back_is_undone_by_applying(loop: Loop, host: Recorded) -> None:
+    loop.round()
+    host.wanted, host.applying = replace(FIRST, digest="two"), [OrthwebError("archive does not start")]
+    loop.round()
+    host.wanted = FIRST
+    host.done.clear()
+    assert loop.round()
+    assert "apply" in host.done
 
 
 # --- what the others read ---------------------------------------------------------------------------------------------
