@@ -158,6 +158,28 @@ def test_edge_acknowledges_at_once_on_its_route_to_clients(host: Machine) -> Non
     assert "quickack 1" in routes
 
 
+def test_edge_has_no_way_to_the_credentials_of_the_role_and_the_archive_has(host: Machine) -> None:
+    ask = [
+        "curl",
+        "--silent",
+        "--max-time",
+        "5",
+        "--request",
+        "PUT",
+        "--output",
+        "/dev/null",
+        "--write-out",
+        "%{http_code}",
+    ]
+    ask += ["--header", "X-aws-ec2-metadata-token-ttl-seconds: 60", "http://169.254.169.254/latest/api/token"]
+    said = {}
+    for name in containers(host):
+        first = host.run("docker", "inspect", "--format", "{{.State.Pid}}", name).strip()
+        said[name] = host.run("nsenter", f"--target={first}", "--net", *ask, check=False).strip()
+    assert said.pop(edge(host)) == "000"
+    assert set(said.values()) == {"200"}, said
+
+
 def test_modality_added_to_the_site_file_is_applied_without_a_restart_of_the_edge(
     the_world: World, host: Machine, site: SiteAccess
 ) -> None:
@@ -229,7 +251,6 @@ def test_certificate_of_the_owner_is_served_while_images_come_in(
     running = containers(host)
     values = {"certificate": certificate_pem(leaf.chain).decode(), "key": key_pem(leaf.key).decode()}
     the_world.put_secret("certificate", values)
-    host.run("systemctl", "restart", "orthweb")  # it looks every five minutes otherwise
     eventually(lambda: served(site).serial_number == leaf.certificate.serial_number, APPLIED, "it is not served")
     images_coming_in()
     assert containers(host)[edge(host)] == running[edge(host)]
