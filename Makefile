@@ -37,7 +37,7 @@ test: ## Install what is missing, then lint, types and all tests
 	@scripts/venv dev
 	@scripts/venv checkov
 	@$(MAKE) lint
-	@$(BIN)/pytest tests --durations=30 --durations-min=10
+	@scripts/tests
 
 check: ## The fast tier: lint, types, unit and render tests (under a minute)
 	@scripts/venv dev

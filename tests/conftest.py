@@ -1,4 +1,4 @@
-"""What all tests share: the order of the tiers, foreign programs, and an account of what was left out."""
+"""What all tests share: the order of the tiers, lanes, foreign programs, and an account of what was left out."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,9 @@ __all__ = ["docker_engine", "docker_host", "images"]
 
 TIERS = ("unit", "render", "aws", "live", "host")
 """Folders under tests/, quickest first: a mistake shows before anything is started."""
+
+LANES = ("quick", "processes", "machines")
+"""What `make test` runs apart: see `lane` and scripts/tests."""
 
 PATHS = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
 """An ordinary user's PATH often lacks the sbin folders."""
@@ -66,8 +69,27 @@ def _tier(item: pytest.Item) -> str:
     return item.path.relative_to(Path(__file__).parent).parts[0]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def lane(tier: str, fixtures: Collection[str]) -> str:
+    """Tell in which process of `make test` a test runs; every test belongs to exactly one.
+
+    There is one Docker engine, and its images are built once: all that needs it is in the lane of the machines.
+    """
+    if tier in ("unit", "render"):
+        return "quick"
+    return "machines" if tier in ("aws", "host") or "docker_engine" in fixtures else "processes"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let a run be of one lane alone."""
+    parser.addoption("--lane", choices=LANES, help="run the tests of this lane alone (scripts/tests runs all)")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Run the quick tiers first, and mark those as live that start the site's own programs."""
+    if (chosen := config.getoption("--lane")) is not None:
+        others = [item for item in items if lane(_tier(item), getattr(item, "fixturenames", ())) != chosen]
+        items[:] = [item for item in items if item not in set(others)]
+        config.hook.pytest_deselected(items=others)
     items.sort(key=lambda item: TIERS.index(_tier(item)))
     for item in items:
         if _tier(item) in ("live", "host"):
