@@ -5,6 +5,7 @@ Containers write to streams ``INSTANCE/SERVICE`` of one group; hosts and the dat
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -142,4 +143,17 @@ class _Tail:
 
 def _line(event: Mapping[str, Any]) -> str:
     host = str(event.get("logStreamName", "")).partition("/")[0]
-    return f"{host}  {str(event['message']).rstrip()}"
+    return f"{host}  {_words(str(event['message']).rstrip())}"
+
+
+def _words(text: str) -> str:
+    """Give a line of a host's agent without its JSON; every other line as it is."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return text
+    if not isinstance(found, dict) or not {"level", "message"} <= found.keys():
+        return text
+    figures = [f"{name} {value}" for name, value in found.items() if name not in ("level", "message", "event")]
+    error = "error: " if found["level"] == "error" else ""
+    return error + ": ".join([str(found["message"]), *filter(None, [", ".join(figures)])])
