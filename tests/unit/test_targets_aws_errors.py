@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
-from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
+from botocore.exceptions import (
+    ClientError,
+    EndpointConnectionError,
+    LoginRefreshRequired,
+    LoginTokenLoadError,
+    NoCredentialsError,
+)
 
 from orthweb.aws.errors import AwsError, explain_text, told
+from orthweb.aws.session import Session
+from orthweb.errors import UsageError
 from orthweb.targets.aws.diagnostics import Diagnostic, problem
 
 CREATING = (
@@ -39,6 +49,8 @@ CREATING = (
         ("OptInRequired", "You are not subscribed to this service", "may not use this region", "aws.region"),
         ("InvalidClientTokenId", "The security token is invalid", "does not know these credentials", "access key"),
         ("InsufficientInstanceCapacity", "We currently do not have", "AWS says Insufficient", "another type"),
+        ("OperationNotPermitted", "Load balancer 'x' cannot be deleted", "AWS says OperationNot", "production = false"),
+        ("InvalidParameterCombination", "Cannot delete protected DB Instance, x", "protected", "--even-production"),
         ("EntityAlreadyExists", "Role with name x already exists.", "AWS says EntityAlreadyExists", "another name"),
     ],
 )
@@ -88,6 +100,9 @@ def test_error_of_boto3_when_told_then_names_what_was_wanted() -> None:
     ("error", "says", "hint"),
     [
         (NoCredentialsError(), "there are no AWS credentials", "aws sso login"),
+        (LoginRefreshRequired(), "your AWS session has expired", "aws login"),
+        (LoginTokenLoadError(error_msg="no token"), "your AWS session has expired", "aws login"),
+        (ClientError({"Error": {"Code": "403", "Message": "Forbidden"}}, "HeadBucket"), "403: Forbidden", "allowed"),
         (EndpointConnectionError(endpoint_url="https://sts.nowhere.amazonaws.com"), "Could not connect", "proxy"),
     ],
 )
@@ -129,6 +144,7 @@ def test_complaint_when_a_variable_is_wrong_then_its_own_words_are_said() -> Non
     ("summary", "says"),
     [
         ("Error acquiring the state lock", "somebody else is changing this site"),
+        ("AWS account ID not allowed: 111122223333", "credentials for another account than orthweb"),
         ("Failed to query available provider packages", "cannot get its AWS provider"),
         ("Saved plan is stale", "changed by somebody else"),
     ],
@@ -137,6 +153,51 @@ def test_complaint_of_terraform_itself_when_known_then_put_for_people(summary: s
     found = problem("terraform plan", [diagnostic(summary, "and much more text")])
     assert says in found.message
     assert found.hint
+
+
+LOCK = """Error message: operation error S3: PutObject, StatusCode: 412, api error PreconditionFailed
+Lock Info:
+  ID:        8f1c2a3b-0000-1111-2222-333344445555
+  Path:      states/orthweb/pacs/terraform.tfstate
+  Operation: OperationTypeApply
+  Who:       ann@desk.example.org
+  Version:   1.11.4
+  Created:   2026-11-23 12:01:02.123456789 +0000 UTC
+  Info:
+
+
+Terraform acquires a state lock to protect the state from being written
+by multiple users at the same time."""
+
+
+@pytest.mark.parametrize(("what", "program"), [("Terraform apply", "terraform"), ("OpenTofu plan", "tofu")])
+def test_lock_when_somebody_holds_it_then_says_who_since_when_and_how_it_is_broken(what: str, program: str) -> None:
+    found = problem(what, [diagnostic("Error acquiring the state lock", LOCK)])
+    assert found.message.startswith("ann@desk.example.org is changing this site since 2026-11-23 12:01:02 UTC")
+    command = f"cd .orthweb/aws/work && {program} force-unlock 8f1c2a3b-0000-1111-2222-333344445555"
+    assert str(found.hint).endswith(command)
+
+
+def test_profile_when_it_asks_for_a_code_then_refused_with_the_way_around_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configuration = tmp_path / "config"
+    configuration.write_text(
+        "[profile desk]\nregion = eu-central-1\n"
+        "[profile clinic]\nregion = eu-central-1\nsource_profile = desk\n"
+        "role_arn = arn:aws:iam::111122223333:role/deploy\nmfa_serial = arn:aws:iam::111122223333:mfa/ann\n"
+    )
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(configuration))
+    monkeypatch.setenv("AWS_PROFILE", "clinic")
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID", raising=False)
+    with pytest.raises(UsageError, match="AWS profile clinic: it asks for an MFA code") as caught:
+        Session()
+    assert "aws sts get-session-token" in (caught.value.hint or "")
+    monkeypatch.setenv("AWS_PROFILE", "desk")
+    assert Session().region == "eu-central-1"
+    monkeypatch.setenv("AWS_PROFILE", "clinic")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a session's own")
+    assert Session().region == "eu-central-1"
 
 
 def test_complaint_when_debugging_then_terraform_s_own_words_are_there() -> None:

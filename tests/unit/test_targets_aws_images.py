@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from moto import mock_aws
 
 from orthweb.aws.session import Session
+from orthweb.errors import UsageError
 from orthweb.site import Site
 from orthweb.sitefile import parse
 from orthweb.targets.aws import images
@@ -78,3 +80,34 @@ def test_images_when_all_are_given_then_none_is_needed(session: Session) -> None
     given = "".join(f'{role} = "r.example.org/{role}:1"\n' for role in images.ROLES)
     assert images.needed(site(f"[aws.images]\n{given}")) == ()
     assert images.lacking(session, site(f"[aws.images]\n{given}"), "1") == []
+
+
+@pytest.mark.parametrize(
+    ("machine", "server", "whose"),
+    [("aarch64", "amd64", "this machine is of arm64"), ("x86_64", "arm64", "the Docker engine is of arm64")],
+)
+def test_engine_when_not_of_the_hosts_architecture_then_refused_with_the_ways_out(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, machine: str, server: str, whose: str
+) -> None:
+    docker(tmp_path, monkeypatch, machine, server)
+    with pytest.raises(UsageError, match=whose) as caught:
+        images.engine_for(["archive"])
+    assert "aws.image_tag" in (caught.value.hint or "")
+    assert "[aws.images]" in (caught.value.hint or "")
+    assert images.engine_for([]) is None
+
+
+def test_engine_when_of_the_hosts_architecture_then_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    docker(tmp_path, monkeypatch, "x86_64", "amd64")
+    found = images.engine_for(["archive"])
+    assert found is not None
+    assert found.version == "29.0.0"
+
+
+def docker(folder: Path, monkeypatch: pytest.MonkeyPatch, machine: str, server: str) -> None:
+    """Put a docker command of another machine in the way."""
+    program = folder / "docker"
+    program.write_text(f'#!/bin/sh\ncase "$*" in *Arch*) echo {server};; *) echo 29.0.0 29.0.0;; esac\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder))
+    monkeypatch.setattr(platform, "machine", lambda: machine)

@@ -44,6 +44,11 @@ def test_variables_when_the_site_file_says_something_then_have_it_in_terraform_s
     json.dumps(found)
 
 
+def test_variables_when_the_account_is_known_then_terraform_may_work_in_no_other() -> None:
+    assert variables(site(), account="123456789012")["account_id"] == "123456789012"
+    assert variables(site())["account_id"] is None
+
+
 def test_variables_when_images_are_in_the_database_then_there_is_no_s3_storage() -> None:
     assert variables(site('[store]\nkind = "database"\n'))["use_s3_storage"] is False
 

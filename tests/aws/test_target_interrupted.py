@@ -1,0 +1,218 @@
+"""``orthweb up`` ended in every bad way in the middle of an apply, and called again: it goes on, nothing is doubled.
+
+Terraform is real, AWS is the emulator; two of its answers are held back, so that something is always being made.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from aws.driven_life import IMAGES
+from aws.emulator import Emulator, emulator
+from aws.standins import Hosts
+
+pytestmark = pytest.mark.timeout(900)
+
+NAME = "storm"
+REGION = "eu-central-1"
+SITE = f"""\
+name = "{NAME}"
+target = "aws"
+[aws]
+region = "{REGION}"
+production = false
+https_from = ["203.0.113.0/24"]
+dicom_from = ["203.0.113.0/24"]
+{IMAGES}"""
+LARGER = SITE.replace(IMAGES, f'[aws.database]\ninstance_class = "db.r6g.large"\n{IMAGES}')
+UNKNOWN_PROFILE = "Value (storm) for parameter iamInstanceProfile.name is invalid. Invalid IAM Instance Profile name"
+"""What EC2 says of a profile that was made a moment ago; the provider asks again for minutes."""
+
+
+@dataclass
+class Storm:
+    """What came of it."""
+
+    folder: Path
+    aws: Emulator
+    environment: dict[str, str]
+    said: dict[str, tuple[int, str]] = field(default_factory=dict)
+    made: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def work(self) -> Path:
+        return (self.folder / ".orthweb").resolve() / "aws" / "work"  # root's state lies elsewhere
+
+    def start(self, verb: str, command: str = "{}") -> subprocess.Popen[str]:
+        """Call a verb as a shell does, in a process group of its own."""
+        program = f"{sys.executable} -m aws.driven {self.folder} {verb}"
+        return subprocess.Popen(
+            ["bash", "-c", f"set -o pipefail; {command.format(program)}"],
+            cwd=self.folder,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def end(self, step: str, process: subprocess.Popen[str]) -> None:
+        """Note what a verb said."""
+        out, _ = process.communicate(timeout=300)
+        self.said[step] = process.returncode, out
+
+    def asked(self, operation: str) -> int:
+        """Count Terraform's calls of an operation."""
+        return sum(call.operation == operation and call.terraform for call in self.aws.calls())
+
+    def at_work(self) -> list[int]:
+        """List Terraform and its provider."""
+        found = []
+        for path in Path("/proc").glob("[0-9]*/cwd"):
+            with contextlib.suppress(OSError):
+                if path.readlink() == self.work:
+                    found.append(int(path.parts[2]))
+        return found
+
+    def state(self) -> set[str]:
+        """List the types in Terraform's state."""
+        found = json.loads((self.work.parent / "terraform.tfstate").read_text())["resources"]
+        return {each["type"] for each in found if each["instances"]}
+
+
+def wait_for(what: Callable[[], object], process: subprocess.Popen[str]) -> None:
+    """Wait until something is so."""
+    deadline = time.monotonic() + 240
+    while not what():
+        if process.poll() is not None:
+            pytest.fail(f"ended too early:\n{process.communicate()[0]}")
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+def storm(
+    tmp_path_factory: pytest.TempPathFactory, terraform_environment: dict[str, str], terraform_program: Path
+) -> Iterator[Storm]:
+    """Live through it once."""
+    folder = tmp_path_factory.mktemp("storm")
+    (folder / "site.toml").write_text(SITE)
+    with emulator(folder / "emulator") as aws, Hosts(aws, NAME, REGION):
+        python = {"PYTHONPATH": str(Path(__file__).parents[1]), "HOME": str(folder), "COLUMNS": "120"}
+        path = {"PATH": os.environ.get("PATH", os.defpath)}
+        found = Storm(folder, aws, {**python, **path, **terraform_environment, **aws.environment(REGION)})
+        try:
+            _power_cut(found)
+            _interrupted_in_a_pipe(found)
+            found.end("finished", found.start("up"))
+            found.made = Counter(line.split()[0] for line in aws.resources(REGION))
+            _killed(found)
+            found.end("planned", found.start("plan"))
+            yield found
+        finally:
+            for number in found.at_work():
+                os.kill(number, signal.SIGKILL)
+            shutil.rmtree(found.work.parents[1], ignore_errors=True)
+
+
+def _power_cut(storm: Storm) -> None:
+    """Everything ends at once, while the database is being made: no state knows of it."""
+    storm.aws.database(f"{NAME}-index", status="creating")
+    storm.aws.refuse("ec2:RunInstances", "InvalidParameterValue", UNKNOWN_PROFILE, 400)
+    process = storm.start("up")
+    wait_for(lambda: storm.asked("CreateDBInstance") and storm.asked("RunInstances"), process)
+    everything = storm.at_work()
+    assert everything
+    for number in everything:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(number, signal.SIGKILL)
+    os.killpg(process.pid, signal.SIGKILL)
+    storm.end("power cut", process)
+    assert "aws_db_instance" not in storm.state()
+    storm.aws.database(f"{NAME}-index", status="available")
+
+
+def _interrupted_in_a_pipe(storm: Storm) -> None:
+    """Ctrl-C reaches a whole pipeline: whoever reads what orthweb says is gone first."""
+    log = storm.folder / "up.log"
+    process = storm.start("up", "{} 2>&1 | tee up.log")
+    wait_for(lambda: log.exists() and "Plan: " in log.read_text(), process)
+    before = storm.asked("RunInstances")
+    wait_for(lambda: storm.asked("RunInstances") > before, process)
+    os.killpg(process.pid, signal.SIGINT)
+    storm.aws.refuse("ec2:RunInstances", "")
+    process.wait(timeout=300)
+    deadline = time.monotonic() + 240
+    while storm.at_work():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    storm.said["pipe"] = process.returncode, log.read_text()
+
+
+def _killed(storm: Storm) -> None:
+    """Orthweb alone is killed while the database changes; the next call comes at once."""
+    (storm.folder / "site.toml").write_text(LARGER)
+    storm.aws.database(f"{NAME}-index", status="modifying")
+    process = storm.start("up", "exec {}")
+    wait_for(lambda: storm.asked("ModifyDBInstance"), process)
+    process.kill()
+    storm.end("killed", process)
+    log = storm.folder / "again.log"
+    again = storm.start("up", "exec {} > again.log 2>&1")
+    wait_for(lambda: log.exists() and "Terraform of an earlier call" in log.read_text(), again)
+    storm.aws.database(f"{NAME}-index", status="available")
+    again.wait(timeout=300)
+    storm.said["again"] = again.returncode, log.read_text()
+
+
+def test_up_when_the_power_failed_while_the_database_was_made_then_it_is_taken_over(storm: Storm) -> None:
+    _, said = storm.said["pipe"]
+    assert "database: an interrupted call made it; it is taken over" in said
+    assert storm.asked("CreateDBInstance") == 1
+
+
+def test_up_when_ctrl_c_ends_the_whole_pipeline_then_what_was_being_made_is_in_the_state(storm: Storm) -> None:
+    assert storm.made["aws_instance"] == 1
+    made = [call for call in storm.aws.calls() if call.operation == "RunInstances" and call.status == 200]
+    assert len(made) == 1
+
+
+def test_up_when_called_again_after_all_that_then_it_goes_on_to_the_end(storm: Storm) -> None:
+    code, said = storm.said["finished"]
+    assert code == 0, said
+    assert "replace" not in said
+
+
+def test_up_when_all_is_over_then_nothing_is_there_twice(storm: Storm) -> None:
+    once = ("aws_vpc", "aws_db_instance", "aws_instance", "aws_eip", "aws_internet_gateway", "aws_network_interface")
+    assert {kind: storm.made[kind] for kind in once} == dict.fromkeys(once, 1)
+    assert storm.made["aws_kms_key"] == 2
+
+
+def test_up_when_orthweb_was_killed_then_waits_for_its_terraform_and_finds_nothing_to_do(storm: Storm) -> None:
+    code, said = storm.said["again"]
+    assert code == 0, said
+    assert re.search(r"Terraform of an earlier call \(process \d+\) is still at work: waiting for it", said)
+    assert "Plan: nothing to change." in said
+    assert storm.asked("ModifyDBInstance") == 1
+
+
+def test_plan_when_all_is_over_then_is_empty(storm: Storm) -> None:
+    code, said = storm.said["planned"]
+    assert code == 0, said
+    assert "Plan: nothing to change." in said
