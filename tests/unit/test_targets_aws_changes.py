@@ -9,6 +9,7 @@ import pytest
 from orthweb.errors import UsageError
 from orthweb.targets.aws import changes
 from orthweb.targets.aws.progress import Progress
+from orthweb.targets.aws.words import named
 from orthweb.targets.base import Done
 
 Json = dict[str, Any]
@@ -134,6 +135,19 @@ def test_items_when_things_change_in_the_same_way_then_are_one_line() -> None:
         ("2 alarms", "actions_enabled"),
         ("alarm c", "period"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ('module.security.aws_vpc_security_group_ingress_rule.client["https-192.0.2.0/28"]', "https-192.0.2.0/28"),
+        ('module.backup["a.b"].aws_vpc_security_group_ingress_rule.client', "client"),
+        ("module.security.aws_vpc_security_group_ingress_rule.health_check[0]", "health check"),
+        ("aws_vpc_security_group_ingress_rule.this", ""),
+    ],
+)
+def test_name_when_a_key_has_dots_then_is_the_whole_key(address: str, expected: str) -> None:
+    assert named("aws_vpc_security_group_ingress_rule", address) == f"firewall rule (in) {expected}".rstrip()
 
 
 def test_removal_when_it_holds_nothing_then_allowed() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 _WORDS: Final = {
@@ -120,8 +121,8 @@ def counted(number: int, words: str) -> str:
 def named(type_: str, address: str) -> str:
     """Name one resource: its kind, and its own name where there are several."""
     words = kind(type_)
-    inner = address.rsplit(".", 1)[-1]
-    name, _, key = inner.partition("[")
-    key = key.rstrip("]").strip('"')
+    # A key may have dots of its own: it is what stands in brackets at the end.
+    found = re.search(r'([\w-]+)(?:\["?(.*?)"?])?$', address)
+    name, key = (found[1], found[2] or "") if found else ("", "")
     own = key if key and not key.isdigit() else ("" if name in ("this", "host") else name.replace("_", " "))
     return f"{words} {own}" if own else words
