@@ -9,6 +9,11 @@ terraform {
   }
 }
 
+locals {
+  # The provider's default tags do not reach what AWS Backup makes; by this one whoever destroys the site may remove it.
+  tags = { "orthweb:site" = var.name }
+}
+
 resource "aws_backup_vault" "this" {
   name          = var.name
   kms_key_arn   = var.data_key_arn
@@ -32,6 +37,7 @@ resource "aws_backup_plan" "images" {
     rule_name                = "continuous"
     target_vault_name        = aws_backup_vault.this.name
     schedule                 = "cron(0 5 * * ? *)"
+    recovery_point_tags      = local.tags
     enable_continuous_backup = true
 
     lifecycle {
@@ -40,9 +46,10 @@ resource "aws_backup_plan" "images" {
   }
 
   rule {
-    rule_name         = "monthly"
-    target_vault_name = aws_backup_vault.this.name
-    schedule          = "cron(0 6 1 * ? *)"
+    rule_name           = "monthly"
+    target_vault_name   = aws_backup_vault.this.name
+    schedule            = "cron(0 6 1 * ? *)"
+    recovery_point_tags = local.tags
 
     lifecycle {
       delete_after = var.monthly_days
@@ -56,9 +63,10 @@ resource "aws_backup_plan" "index" {
   name = "${var.name}-index"
 
   rule {
-    rule_name         = "daily"
-    target_vault_name = aws_backup_vault.this.name
-    schedule          = "cron(0 5 * * ? *)"
+    rule_name           = "daily"
+    target_vault_name   = aws_backup_vault.this.name
+    schedule            = "cron(0 5 * * ? *)"
+    recovery_point_tags = local.tags
 
     lifecycle {
       delete_after = var.daily_days
@@ -66,9 +74,10 @@ resource "aws_backup_plan" "index" {
   }
 
   rule {
-    rule_name         = "monthly"
-    target_vault_name = aws_backup_vault.this.name
-    schedule          = "cron(0 6 1 * ? *)"
+    rule_name           = "monthly"
+    target_vault_name   = aws_backup_vault.this.name
+    schedule            = "cron(0 6 1 * ? *)"
+    recovery_point_tags = local.tags
 
     lifecycle {
       delete_after = var.monthly_days
