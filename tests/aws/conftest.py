@@ -133,4 +133,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("deployments")
     for life in _lived:
         commands = ", ".join(f"{step} {seconds:.0f} s" for step, seconds in life.seconds.items())
-        terminalreporter.write_line(f"{life.plot.name}: {commands}")
+        whole = f"{life.resource_count} resources, {sum(life.seconds.values()):.0f} s"
+        terminalreporter.write_line(f"{life.plot.name}: {whole} ({commands})")

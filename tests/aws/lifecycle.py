@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 
 from aws.emulator import REGION, Emulator, emulator
+from aws.resources import resources as managed
 from aws.terraform import Terraform
 
 Json = dict[str, Any]
@@ -83,6 +84,7 @@ class Lifecycle:
         self.folder = folder
         self.aws: Emulator | None = None
         self.terraform = Terraform.of(source, folder / "terraform", environment, program)
+        self.resource_count = 0
         self._results: dict[str, Future[Any]] = {step: Future() for step in STEPS}
         self._thread = threading.Thread(target=self._live, name=plot.name, daemon=True)
 
@@ -141,7 +143,9 @@ class Lifecycle:
             terraform.variables(**plot.variables, **prepared)
             yield "planned", terraform.plan("first", *given)
             terraform.apply("first", *given)
-        yield "state", terraform.state()
+        made = terraform.state()
+        self.resource_count = len(managed(made))
+        yield "state", made
         yield "calls", Counter(call.operation for call in aws.calls() if call.terraform)
         yield "resources", aws.resources(plot.region) - before
         yield "secrets", _secrets(aws, plot.region)
@@ -153,7 +157,7 @@ class Lifecycle:
             yield "changed", terraform.state()
             yield "settled", terraform.changes("settled", *given)
         plot.use(aws, aws.resources(plot.region))
-        if plot.changes.get("production"):
+        if plot.variables.get("production"):
             there = aws.resources(plot.region)
             yield "refused", (terraform.refused(terraform.destroy), there, aws.resources(plot.region))
             terraform.variables(production=False)

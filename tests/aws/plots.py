@@ -40,7 +40,7 @@ def stranger() -> Plot:
 
 
 def single() -> Plot:
-    """Give one host with secrets of the owner's own; then another size and version, one more range, and production."""
+    """Give one host in production, with secrets of the owner's own; then another size, version and one more range."""
     return Plot(
         "single",
         {
@@ -51,12 +51,12 @@ def single() -> Plot:
             "pubkey_data": PUBLIC_KEY,
             "image_tag": "1.0.0",
             "given_secrets": ["admin", "certificate"],
+            "production": True,
         },
         {
             "instance_type": "t3.xlarge",
             "image_tag": "1.1.0",
             "https_cidr_blocks": [CLINIC, BRANCH],
-            "production": True,
         },
         secrets=canaries(),
     )

@@ -104,6 +104,18 @@ def test_parameters_when_asked_by_path_then_come_in_pages_with_what_lies_deeper(
     assert sorted(each["Name"] for page in pages for each in page["Parameters"]) == sorted(names)
 
 
+def test_bucket_when_its_policy_denies_under_a_condition_then_is_not_closed_to_all(aws: Emulator) -> None:
+    s3 = aws.client("s3")
+    s3.create_bucket(Bucket="conditional")
+    denied = {"Effect": "Deny", "Principal": "*", "Action": "s3:PutObject", "Resource": "arn:aws:s3:::conditional/*"}
+    insecure = {"Condition": {"Bool": {"aws:SecureTransport": "false"}}}
+    policy = {"Version": "2012-10-17", "Statement": [denied | insecure]}
+    s3.put_bucket_policy(Bucket="conditional", Policy=json.dumps(policy))
+    s3.put_object(Bucket="conditional", Key="x", Body=b"x")
+    s3.put_bucket_policy(Bucket="conditional", Policy=json.dumps({**policy, "Statement": [denied]}))
+    assert refused(s3.put_object, Bucket="conditional", Key="x", Body=b"x") == "403"
+
+
 def test_registry_when_the_test_runs_one_then_repositories_and_logins_name_it(aws: Emulator) -> None:
     ecr = aws.client("ecr")
     before = ecr.create_repository(repositoryName="clinic/archive")["repository"]["repositoryUri"]
