@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 import pytest
 
-from aws.emulator import ACCOUNT
-from aws.iam import allows
+from aws.driven_life import REGION as DRIVEN_REGION
+from aws.driven_life import Driven
+from aws.emulator import ACCOUNT, Call
+from aws.iam import Statement, allows
 from aws.lifecycle import Lifecycle
 from aws.resources import resources
+from aws.restored_life import SNAPSHOT
 from orthweb.permissions.actions import DATA, LOCAL, actions
 from orthweb.permissions.policy import MAKING, statements
 from orthweb.permissions.resources import TYPES
@@ -18,7 +23,7 @@ pytestmark = pytest.mark.timeout(900)
 LIVES = ("single", "ha")
 every = pytest.mark.parametrize("life", LIVES, indirect=True)
 
-SERVICES = {"monitoring": "cloudwatch"}
+SERVICES = {"monitoring": "cloudwatch", "tagging": "tag"}
 """Signing names that are not IAM's name of the service."""
 
 ACTIONS = {
@@ -94,19 +99,36 @@ def test_calls_when_a_site_is_made_changed_and_destroyed_then_are_allowed(life: 
 @every
 def test_calls_when_judged_by_the_resources_that_they_named_then_are_allowed(life: Lifecycle) -> None:
     """With the tags that each resource had at that moment; what a call makes is judged without a tag."""
-    types = {found.type for found in resources(life.planned)} - LOCAL
-    scope = Scope(life.plot.variables["name"], life.plot.region, ACCOUNT)
-    policy = statements(scope, types)
     assert life.left is not None
     assert life.aws is not None
+    types = {found.type for found in resources(life.planned)} - LOCAL
+    scope = Scope(life.plot.variables["name"], life.plot.region, ACCOUNT)
+    calls = [call for call in life.aws.calls() if call.terraform]
+    assert len(calls) > 1000
+    assert judged(calls, statements(scope, types), scope.region) == (set(), set())
+
+
+@pytest.mark.parametrize("site", ["driven", "restored"])
+def test_calls_of_orthweb_when_judged_by_the_resources_that_they_named_then_are_allowed(
+    site: str, driven: Driven, restored: Driven
+) -> None:
+    life = {"driven": driven, "restored": restored}[site]
+    assert life.left is not None
+    assert life.aws is not None
+    policy = statements(Scope(life.name, DRIVEN_REGION, ACCOUNT, snapshot=SNAPSHOT))
+    calls = [call for call in life.aws.calls() if call.deployer and not call.terraform]
+    assert len(calls) > 50
+    assert judged(calls, policy, DRIVEN_REGION) == (set(), set())
+
+
+def judged(calls: Iterable[Call], policy: Sequence[Statement], region: str) -> tuple[set[str], set[str]]:
+    """List what the policy refuses, and the actions of calls that name nothing that it could be judged by."""
     refused, unnamed = set(), set()
-    for call in life.aws.calls():
-        if not call.terraform or call.service == "sts":
-            continue
+    for call in calls:
         name = action(call.service, call.operation)
         assert "unread" not in call.context, name
-        context = {"aws:RequestedRegion": scope.region, **call.context}
-        if allows(policy, name, "*", context):
+        context = {"aws:RequestedRegion": region, **call.context}
+        if call.service == "sts" or allows(policy, name, "*", context):
             continue
         if not call.resources and name not in MADE:
             unnamed.add(name)
@@ -114,8 +136,7 @@ def test_calls_when_judged_by_the_resources_that_they_named_then_are_allowed(lif
             tags = {} if tag is None else {f"aws:ResourceTag/{TAG}": tag}
             if not allows(policy, name, str(arn), {**context, **tags}):
                 refused.add(f"{name} {arn} {tags}")
-    assert refused == set()
-    assert unnamed - set(UNNAMED) == set()
+    return refused, unnamed - set(UNNAMED)
 
 
 MADE = {name for group in MAKING for name in group} | {"backup:CreateBackupPlan", "s3:ListBuckets"}

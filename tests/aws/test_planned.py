@@ -74,7 +74,7 @@ def test_plan_when_everybody_may_come_then_only_the_asked_ports_are_open_and_it_
 
 
 def test_plan_when_in_production_then_nothing_that_holds_data_can_be_deleted_by_accident(plan: Planner) -> None:
-    planned = plan(topology="ha", production=True, backup=True, audit=True, **plots.vpn())
+    planned = plan(topology="ha", production=True, backup=True, audit=True)
     (database,) = of_type(planned, "aws_db_instance")
     assert database.values["deletion_protection"] is True
     assert database.values["multi_az"] is True
@@ -89,7 +89,11 @@ def test_plan_when_in_production_then_nothing_that_holds_data_can_be_deleted_by_
     for repository in of_type(planned, "aws_ecr_repository"):
         assert not repository.values["force_delete"], repository.address
     assert of_type(planned, "aws_backup_vault_lock_configuration"), "a locked vault"
-    # The client VPN is judged here: Terraform's provider would wait eight minutes for one that is made and deleted.
+
+
+def test_plan_when_with_a_vpn_then_certificates_let_in_to_the_vpc_alone(plan: Planner) -> None:
+    """Judged here: Terraform's provider would wait eight minutes for one that is made and deleted."""
+    planned = plan(**plots.vpn())
     (vpn,) = of_type(planned, "aws_ec2_client_vpn_endpoint")
     assert [each["type"] for each in vpn.values["authentication_options"]] == ["certificate-authentication"]
     (log,) = vpn.values["connection_log_options"]

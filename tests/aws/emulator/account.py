@@ -23,6 +23,9 @@ ACCOUNT = "123456789012"
 REGION = "us-east-1"
 """Where clients look unless told otherwise: the region that AWS documents as the default of most services."""
 
+DEPLOYER = "deployer"
+"""How programs call themselves that are started with `Emulator.environment` (AWS_SDK_UA_APP_ID)."""
+
 START_DEADLINE = 60.0
 STOP_DEADLINE = 10.0
 TESTS = Path(__file__).parents[2]
@@ -41,8 +44,10 @@ class Call:
     seconds: float
     terraform: bool
     """Whether Terraform asked, and not another client."""
+    deployer: bool = False
+    """Whether a program asked that was started with `Emulator.environment`: Terraform or orthweb, and not a test."""
     resources: list[list[str | None]] = field(default_factory=list)
-    """ARNs that a request of Terraform's named, each with the value of its site's tag (None: it had none)."""
+    """ARNs that a deployer's request named, each with the value of its site's tag (None: it had none)."""
     context: dict[str, str] = field(default_factory=dict)
     """Condition keys of IAM that the request said itself."""
 
@@ -67,6 +72,7 @@ class Emulator:
             "AWS_CONFIG_FILE": os.devnull,
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
             "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_SDK_UA_APP_ID": DEPLOYER,
             "NO_PROXY": "*",
             "no_proxy": "*",
         }

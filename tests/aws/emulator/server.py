@@ -56,8 +56,9 @@ class Recorder:
         request = Request.of(environ, body)
         started = time.monotonic()
         name = operation(request)
-        terraform = "Terraform/" in str(environ.get("HTTP_USER_AGENT", ""))
-        about = _about(request, name, body) if terraform else {}
+        agent = str(environ.get("HTTP_USER_AGENT", ""))
+        terraform, deployer = "Terraform/" in agent, "app/deployer" in agent
+        about = _about(request, name, body) if terraform or deployer else {}
         error = ""
         refused = patches.refusals.get(f"{request.service}:{name}")
         if refused is not None:
@@ -72,7 +73,8 @@ class Recorder:
             if status >= 500 or (status in (404, 405) and html and answer.lower().startswith(b"<!doctype")):
                 status, error = 501, error or "NotImplemented"
                 headers, answer = _refusal(request, error)
-        how = {"error": error, "seconds": round(time.monotonic() - started, 3), "terraform": terraform}
+        how = {"error": error, "seconds": round(time.monotonic() - started, 3)}
+        how |= {"terraform": terraform, "deployer": deployer}
         self._record(request, name, status, {**how, **about})
         if status == 501:
             sys.stderr.write(f"no answer: {request.service}:{name} {request.method} {path}\n")
