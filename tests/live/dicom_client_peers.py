@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from live.sites import free_port
 from orthweb.access import CertificatePair
 from orthweb.dicom.peer import Peer, TlsOptions
 
@@ -82,12 +83,6 @@ class Authority:
             )
         )
         return pair
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def await_port(port: int, process: subprocess.Popen[bytes], seconds: float = 30) -> None:

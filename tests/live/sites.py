@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import functools
 import os
 import random
 import shutil
@@ -11,7 +13,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from orthweb.access import SiteAccess
 from orthweb.targets.local import LocalTarget
@@ -21,11 +23,30 @@ from orthweb.tomltext import toml
 ORTHWEB = [sys.executable, "-m", "orthweb"]
 
 
+@functools.cache
+def _claims() -> IO[bytes]:
+    """Open the file in which every process of tests on this machine locks the ports that it chose (a byte each)."""
+    path = Path(tempfile.gettempdir()) / f"orthweb-test-ports-{os.getuid()}"
+    return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+b")
+
+
+def _claim(port: int) -> bool:
+    try:
+        fcntl.lockf(_claims(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+    except OSError:
+        return False
+    return True
+
+
 def free_port(*, besides: int = 0) -> int:
-    """Give a port that nobody listens on, outside the range that sites choose internal ports from."""
+    """Give a port that nobody listens on, outside the range that sites choose internal ports from.
+
+    Often nobody listens on it for a while yet: other tests that run at the same time do not get it either, until this
+    process ends.
+    """
     while True:
         port = random.randint(15000, 19999)
-        if port != besides and is_free(port):
+        if port != besides and is_free(port) and _claim(port):
             return port
 
 

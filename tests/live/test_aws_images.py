@@ -11,13 +11,13 @@ import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from aws.emulator import ACCOUNT, REGION, Emulator, emulator
 from live.docker_engine import DockerEngine
+from live.sites import free_port
 from orthweb import image
 from orthweb.aws.session import Session
 from orthweb.errors import OrthwebError
@@ -37,11 +37,6 @@ http: {{addr: "127.0.0.1:{port}"}}
 auth: {{htpasswd: {{realm: ecr, path: {passwords}}}}}
 """
 ROLES: tuple[image.Role, ...] = ("archive", "ops")
-
-
-def free_port() -> int:
-    with closing(socket.create_server(("127.0.0.1", 0))) as server:
-        return int(server.getsockname()[1])
 
 
 @pytest.fixture(scope="module")

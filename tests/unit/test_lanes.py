@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from live.sites import free_port
 
 ROOT = Path(__file__).parents[2]
 LANES = ("quick", "processes", "machines")
@@ -110,3 +114,16 @@ def test_lane_when_a_test_is_of_a_tier_and_needs_fixtures_then_follows_from_thes
     shared: Any = request.config.pluginmanager.get_plugin(str(ROOT / "tests/conftest.py"))
     assert shared.LANES == LANES
     assert shared.lane(tier, fixtures) == lane
+
+
+def test_free_port_when_another_process_of_tests_chose_it_then_gives_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    choose = "import sys, time; from live.sites import free_port; print(free_port(), flush=True); time.sleep(60)"
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "tests")}
+    other = subprocess.Popen([sys.executable, "-c", choose], env=environment, stdout=subprocess.PIPE, text=True)
+    with other:
+        assert other.stdout is not None
+        chosen = int(other.stdout.readline())
+        numbers = iter([chosen, 15000 if chosen != 15000 else 15001])
+        monkeypatch.setattr(random, "randint", lambda *_: next(numbers, chosen + 1))
+        assert free_port() != chosen
+        other.kill()
