@@ -146,8 +146,7 @@ class World:
         """Make what Terraform makes, but the database."""
         self.write_deployment()
         self.parameter("files/rds-ca.pem", self.database.ca.read_text())
-        self.parameter("files/s3-ca.pem", self.front.ca.decode())
-        self.write_site(s3={"ca": "s3-ca.pem"})
+        self.write_site(dicom={"aet": "ORTHANC"})
         self.write_images(self.tag)
         for each in SECRETS:
             self.client("secretsmanager").create_secret(Name=f"orthweb/{self.name}/{each}")

@@ -116,7 +116,7 @@ def test_load_with_origin_when_keys_are_given_then_their_lines(folder: Path) -> 
         ("[s3]\nendpoint = 'http://s3.example.org'", '2: s3.endpoint: "http://s3.example.org": should be an https://'),
         ("[s3]\nendpoint = 'https://me:x@host'", "2: s3.endpoint: "),
         ("[s3]\nkms_key = 'alias/images'", '2: s3.kms_key: "alias/images": is never used unless s3.encryption = "kms"'),
-        ("[s3]\nca = 'ca.pem'", '2: s3.ca: "ca.pem": is never used without s3.endpoint'),
+        ("[s3]\nca = 'ca.pem'", '2: s3.ca: "ca.pem": is never used without s3.endpoint or s3.region'),
         ("[s3]\ncache = '-1 GB'", '2: s3.cache: "-1 GB": should be '),
         ("[edge]\nhttps_port = 'eighty'", '2: edge.https_port: "eighty": should be a whole number from 1 to 65535'),
         ("[edge]\nhttps_port = true", "2: edge.https_port: true: should be a whole number from 1 to 65535"),

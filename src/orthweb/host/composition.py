@@ -20,11 +20,12 @@ SITE_FILE: Final = "site.toml"
 
 PASSWORD: Final = f"{OWN}/index-password"
 INDEX_CA: Final = f"{OWN}/index-ca.pem"
+BUCKET_CA: Final = f"{OWN}/bucket-ca.pem"
 CERTIFICATE, KEY = f"{OWN}/certificate.pem", f"{OWN}/certificate.key"
 
 
 def values(
-    text: str, found: Parameters, rds: Rds, *, name: str, instance: str, kept: Path, own: bool
+    text: str, found: Parameters, rds: Rds, *, name: str, instance: str, kept: Path, own: bool, bucket_ca: bool = False
 ) -> dict[str, Any]:
     """Give the values of this host's site file.
 
@@ -35,6 +36,7 @@ def values(
     instance : this host's id.
     kept : folder on the disk, for copies of the bucket's objects.
     own : whether there is a certificate of the owner's own.
+    bucket_ca : whether this host is to trust another CA than Amazon's for AWS's names, as behind a proxy that looks in.
 
     Raises
     ------
@@ -84,7 +86,13 @@ def values(
     if own:
         made["tls"] = table("tls", certificate=CERTIFICATE, key=KEY)
     if deployment.store == "s3":
-        made["s3"] = table("s3", bucket=deployment.bucket, region=deployment.region, cache_path=str(kept / "cache"))
+        made["s3"] = table(
+            "s3",
+            bucket=deployment.bucket,
+            region=deployment.region,
+            cache_path=str(kept / "cache"),
+            ca=BUCKET_CA if bucket_ca else None,
+        )
     made.pop("aws", None)  # what is Terraform's
     return made
 

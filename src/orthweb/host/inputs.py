@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -123,6 +124,7 @@ class Inputs:
 
         self._write_files(known)
         own = self._write_certificate(known)
+        bucket_ca = self._write_bucket_ca()
         self._write_state(known)
         values = composition.values(
             known.parameters.site,
@@ -132,6 +134,7 @@ class Inputs:
             instance=self._instance,
             kept=self._kept,
             own=own,
+            bucket_ca=bucket_ca,
         )
         text = composition.text(values)
         return text, parse(text, self._run / SITE_FILE)[0]
@@ -151,6 +154,17 @@ class Inputs:
             return False
         pem, key = (known.certificate.values.get(name, "").encode() for name in ("certificate", "key"))
         self.unused |= shared.write({self._run / composition.CERTIFICATE: pem, self._run / composition.KEY: key}, 0o600)
+        return True
+
+    def _write_bucket_ca(self) -> bool:
+        """Let the archive trust for the bucket what the agent trusts for AWS; tell whether that is told at all."""
+        bundle = os.environ.get("AWS_CA_BUNDLE")
+        if not bundle:
+            return False
+        try:
+            shared.write({self._run / composition.BUCKET_CA: Path(bundle).read_bytes()}, 0o600)
+        except OSError as error:
+            raise OrthwebError(f"AWS_CA_BUNDLE: {bundle}: {error.strerror}", "see /etc/orthweb/environment") from error
         return True
 
     def _write_state(self, known: Known) -> None:

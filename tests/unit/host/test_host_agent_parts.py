@@ -239,3 +239,15 @@ def test_what_was_applied_outlives_the_agent(agent: Agent) -> None:
     assert after.unused, "and what has not been used yet"
     after.remember(None)
     assert agent.remembered() is None
+
+
+def test_archive_trusts_for_the_bucket_what_the_agent_trusts_for_aws(
+    agent: Agent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = tmp_path / "proxy-ca.pem"
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(bundle))
+    with pytest.raises(OrthwebError, match=f"AWS_CA_BUNDLE: {bundle}: No such file"):
+        agent._write()
+    bundle.write_text("a CA\n")
+    agent._write()
+    assert (agent._run / composition.BUCKET_CA).read_text() == "a CA\n"

@@ -24,11 +24,12 @@ DEPLOYMENT = Deployment(
 IMAGES = {"archive": "123.example/pacs/archive:1", "edge": "123.example/pacs/edge:1", "ops": "123.example/pacs/ops:1"}
 
 
-def composed(tmp_path: Path, site: str = "", deployment: Deployment = DEPLOYMENT, *, own: bool = False) -> Site:
+def composed(
+    tmp_path: Path, site: str = "", deployment: Deployment = DEPLOYMENT, *, own: bool = False, bucket_ca: bool = False
+) -> Site:
     found = Parameters(site, {}, IMAGES, deployment)
-    values = composition.values(
-        site, found, RDS, name="pacs", instance="i-0123456789abcdef0", kept=Path("/var/lib/orthweb"), own=own
-    )
+    who, kept = {"name": "pacs", "instance": "i-0123456789abcdef0"}, Path("/var/lib/orthweb")
+    values = composition.values(site, found, RDS, **who, kept=kept, own=own, bucket_ca=bucket_ca)
     (tmp_path / "host").mkdir(exist_ok=True)
     for name in (composition.PASSWORD, composition.INDEX_CA, composition.CERTIFICATE, composition.KEY):
         (tmp_path / name).touch(0o600)
@@ -85,6 +86,11 @@ def test_pixel_data_in_the_database_needs_no_bucket(tmp_path: Path) -> None:
 def test_own_certificate_is_used(tmp_path: Path) -> None:
     site = composed(tmp_path, own=True)
     assert site.tls.certificate == tmp_path / composition.CERTIFICATE
+
+
+def test_bucket_is_trusted_by_the_ca_that_the_host_trusts_for_aws(tmp_path: Path) -> None:
+    assert composed(tmp_path).s3.ca is None
+    assert composed(tmp_path, bucket_ca=True).s3.ca == tmp_path / composition.BUCKET_CA
 
 
 def test_text_that_is_no_toml_is_said(tmp_path: Path) -> None:
