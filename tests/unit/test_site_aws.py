@@ -67,6 +67,7 @@ def test_filesystem_when_on_aws_then_refused_with_the_reason() -> None:
         ("log_retention = 2\n", "aws.log_retention: "),
         ('[aws.database]\nstorage = "500GiB"\n', "aws.database.storage: "),
         ('[aws.vpn]\nnetwork = "10.84.0.0/22"\n', "aws.vpn.network: "),
+        ('topology = "ha"\n[aws.vpn]\nnetwork = "10.84.0.0/22"\n', "is for topology single"),
         ('[aws.volumes]\nstudies_per_day = "many"\n', "aws.volumes.studies_per_day: "),
     ],
 )
