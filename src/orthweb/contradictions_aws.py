@@ -144,8 +144,7 @@ def _vpn(site: Site, network: IPv4Network | None) -> Iterator[Contradiction]:
         yield Contradiction(
             ("aws", "vpn", given[0]),
             (("aws", "topology"),),
-            "is for topology single: the load balancer of ha has public addresses alone, which the tunnel does not lead "
-            "to",
+            "is for topology single: the load balancer of ha has public addresses alone, and no tunnel leads there",
         )
     if network is not None and (not 12 <= network.prefixlen <= 22 or network.overlaps(site.aws.network)):
         yield Contradiction(
