@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import signal
@@ -123,7 +124,7 @@ def test_free_port_when_another_process_of_tests_chose_it_then_gives_the_next(mo
     with other:
         assert other.stdout is not None
         chosen = int(other.stdout.readline())
-        numbers = iter([chosen, 15000 if chosen != 15000 else 15001])
-        monkeypatch.setattr(random, "randint", lambda *_: next(numbers, chosen + 1))
+        numbers = itertools.count(chosen)
+        monkeypatch.setattr(random, "randint", lambda *_: next(numbers))
         assert free_port() != chosen
         other.kill()
