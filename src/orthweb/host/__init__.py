@@ -55,7 +55,10 @@ def started(
     figures = Figures(journal, kept, run, lambda: loop.healthy, agent.statistics)
 
     def after() -> None:
-        figures.tell()
+        try:
+            figures.tell()
+        except Exception as error:  # nothing depends on them, and nothing ends the rounds
+            line(f"no figures: unexpected {type(error).__name__}")
         journal.send()
 
     return loop, after

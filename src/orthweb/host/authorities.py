@@ -55,6 +55,6 @@ def roots(region: str, address: str = ADDRESS, timeout: float = 10.0) -> bytes:
     except (httpx.HTTPError, ValueError) as error:
         raise OrthwebError(
             f"the CAs of RDS in {region} are not known here, and {url} does not give them: {error}",
-            "name a file with them: rds_ca of the deployment",
+            "let hosts reach that address (HTTPS), or use a later version of orthweb",
         ) from error
     return b"".join(each.public_bytes(Encoding.PEM) for each in found)

@@ -6,6 +6,7 @@ Names and units are those that terraform/modules/observability reads: ``disk_use
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -68,7 +69,8 @@ class Figures:
         if days is not None:
             found["certificate_days"] = days
         if healthy:
-            found |= self._statistics()
+            with contextlib.suppress(OrthwebError, OSError):
+                found |= self._statistics()
         self._journal.add("how this host is", event="figures", **found)
 
 

@@ -133,7 +133,9 @@ def parse(found: Mapping[str, str], prefix: str) -> Parameters:
     """
     missing = [name for name in ("images", "deployment") if name not in found]
     if missing:
-        raise OrthwebError(f"{prefix}/{missing[0]}: there is no such parameter", "terraform apply makes it")
+        raise OrthwebError(
+            f"{prefix}/{missing[0]}: there is no such parameter", "orthweb up (or terraform apply) makes it"
+        )
     images, deployment = (_json(f"{prefix}/{name}", found[name]) for name in ("images", "deployment"))
     return Parameters(
         # A parameter cannot be empty: a space, or a comment, stands for a site file with all defaults.
@@ -153,7 +155,7 @@ def _deployment(found: Mapping[str, Any], name: str) -> Deployment:
         days = int(found.get("rotation_days", Deployment.rotation_days))
         group = str((found.get("log_groups") or {}).get("containers", ""))
     except (ValueError, TypeError, AttributeError) as error:
-        raise OrthwebError(f"{name}: ports, rotation_days or log_groups are wrong", "terraform apply") from error
+        raise OrthwebError(f"{name}: ports, rotation_days or log_groups are wrong", "orthweb up") from error
     return replace(Deployment(rotation_days=days, ports=ports), log_group=group, **given)
 
 
@@ -167,7 +169,7 @@ def _json(name: str, text: str) -> dict[str, Any]:
     except ValueError:
         found = None
     if not isinstance(found, dict):
-        raise OrthwebError(f"{name}: should be a JSON object", "terraform apply puts it back")
+        raise OrthwebError(f"{name}: should be a JSON object", "orthweb up (or terraform apply) puts it back")
     return found
 
 

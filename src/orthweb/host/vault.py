@@ -43,7 +43,7 @@ class Vault:
 
     def __init__(self, account: AwsAccount) -> None:
         self._account = account
-        self._polled: dict[tuple[str, str], Version | None] = {}
+        self._known: dict[str, dict[str, Version]] = {}
 
     @property
     def _client(self) -> Any:
@@ -87,15 +87,13 @@ class Vault:
         with told(f"secret {name}"):
             found = self._client.describe_secret(SecretId=name).get("VersionIdsToStages") or {}
         identities = {stage: identity for identity, at in found.items() for stage in at}
-        for stage in stages:
-            identity = identities.get(stage)
-            if identity is not None and (name, identity) not in self._polled:
-                version = self.read(which, stage)
-                if version is None or version.identity == identity:
-                    self._polled[name, identity] = version
-        kept = {(name, identity) for identity in identities.values()}
-        self._polled = {key: value for key, value in self._polled.items() if key[0] != name or key in kept}
-        return [self._polled.get((name, identities.get(stage, ""))) for stage in stages]
+        versions = [self._version(which, stage, identities[stage]) if stage in identities else None for stage in stages]
+        self._known[which] = {version.identity: version for version in versions if version is not None}
+        return versions
+
+    def _version(self, which: str, stage: Stage, identity: str) -> Version | None:
+        known = self._known.get(which, {}).get(identity)
+        return known if known is not None else self.read(which, stage)
 
     def fill(self, which: str, values: Mapping[str, str]) -> Version:
         """Put values into a secret that is empty; give what it holds afterwards, whoever put it there.

@@ -332,5 +332,5 @@ def test_shipped_roots_are_those_of_the_region_self_signed_and_valid_for_decades
 
 
 def test_region_without_shipped_roots_names_what_to_do() -> None:
-    with pytest.raises(OrthwebError, match="rds_ca of the deployment"):
+    with pytest.raises(OrthwebError, match="let hosts reach that address"):
         authorities.roots("xx-new-1", "http://127.0.0.1:1/{region}", timeout=1)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from orthweb import pki
+from orthweb.errors import OrthwebError
 from orthweb.host.figures import INTERVAL, Figures, certificate_days, queues
 from orthweb.host.journal import Journal
 from orthweb.site import Site
@@ -70,6 +71,17 @@ def test_archive_that_does_not_serve_is_not_asked(
     (line,) = said.lines
     assert line.get("healthy") == expected
     assert said.asked == 0
+
+
+def test_line_comes_though_the_archive_cannot_be_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = Said(tmp_path, healthy=True)
+
+    def away() -> Mapping[str, float]:
+        raise OrthwebError("there is no site file")
+
+    monkeypatch.setattr(said.figures, "_statistics", away)
+    said.figures.tell()
+    assert "archive_jobs_waiting" not in said.lines[0]
 
 
 def test_days_are_those_of_the_certificate_that_ends_first(tmp_path: Path) -> None:
