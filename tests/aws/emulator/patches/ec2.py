@@ -11,6 +11,7 @@ from moto.ec2.models.nat_gateways import NatGatewayBackend
 from moto.ec2.models.security_groups import SecurityGroupRule
 from moto.ec2.models.vpcs import VPCBackend
 from moto.ec2.responses.flow_logs import FlowLogs
+from moto.ec2.responses.instances import InstanceResponse
 
 from aws.emulator.patches import replaces
 
@@ -76,6 +77,15 @@ def create_flow_logs(former: Any, self: Any) -> Any:
                 for name in ("HiveCompatiblePartitions", "PerHourPartition")
             },
         }
+    return answer
+
+
+# moto keeps the protection of an instance when it is changed, and drops it when the instance is made.
+@replaces(InstanceResponse)
+def run_instances(former: Any, self: Any) -> Any:
+    answer = former(self)
+    for instance in answer.result.instances if str(self._get_param("DisableApiTermination")).lower() == "true" else ():
+        instance.disable_api_termination = True
     return answer
 
 
