@@ -64,7 +64,7 @@ def test_plan_when_the_site_is_as_its_file_says_then_is_empty(driven: Driven) ->
 
 def test_status_when_the_site_runs_then_shows_hosts_database_bucket_and_cost(driven: Driven) -> None:
     assert driven.status.code == 0, driven.status.err
-    for words in ("host i-", "running", "database", "PostgreSQL", f"{NAME}-images-", "Cost about $"):
+    for words in ("host i-", "running", "database", "PostgreSQL", f"{NAME}-images-", "Cost   about $"):
         assert words in driven.status.out
 
 

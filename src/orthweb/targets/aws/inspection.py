@@ -154,7 +154,7 @@ def _notes(place: Place, memory: Memory, found: SiteAccess | None) -> Iterator[s
             soon = "  (soon!)" if days < SOON_DAYS else ""
             yield f"Certificate for {found.host}: {days} days left{soon}"
     if cost := applied_cost(place):
-        yield f"Cost {cost}"
+        yield f"Cost   {cost}"
 
 
 def certificate_days(found: SiteAccess) -> int | None:
