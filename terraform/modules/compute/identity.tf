@@ -86,7 +86,7 @@ data "aws_iam_policy_document" "host" {
   # secrets.
   statement {
     sid       = "DatabaseMaster"
-    actions   = ["secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue"]
+    actions   = ["secretsmanager:GetSecretValue"]
     resources = ["${local.arn_prefix.secretsmanager}:secret:rds!db-*"]
 
     condition {
@@ -104,7 +104,7 @@ data "aws_iam_policy_document" "host" {
 
   statement {
     sid     = "ReadParameters"
-    actions = ["ssm:GetParameter", "ssm:GetParameters", "ssm:GetParametersByPath"]
+    actions = ["ssm:GetParametersByPath"]
     resources = [
       "${local.arn_prefix.ssm}:parameter${local.parameter_prefix}",
       "${local.arn_prefix.ssm}:parameter${local.parameter_prefix}/*",
@@ -131,7 +131,7 @@ data "aws_iam_policy_document" "host" {
 
   statement {
     sid       = "WriteLogs"
-    actions   = ["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"]
+    actions   = ["logs:CreateLogStream", "logs:PutLogEvents"]
     resources = [for arn in values(var.log_group_arns) : "${arn}:*"]
   }
 
