@@ -38,6 +38,13 @@ def test_plan_when_one_name_is_long_then_the_others_reasons_stay_where_they_are(
     assert capsys.readouterr().out.splitlines()[1] == "+ create bucket  storage"
 
 
+def test_steps_when_they_are_piped_then_what_is_said_again_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    with console.steps() as report:
+        for line in ("waiting", "waiting", "ready", "waiting"):
+            report(line)
+    assert capsys.readouterr().err.splitlines() == ["waiting", "ready", "waiting"]
+
+
 @pytest.mark.usefixtures("narrow")
 def test_table_when_the_last_column_is_too_wide_then_goes_on_below_itself(capsys: pytest.CaptureFixture[str]) -> None:
     console.table(("service", "note"), [("host i-0123456789abcdef0", "eu-central-1a; failed: no space left on device")])

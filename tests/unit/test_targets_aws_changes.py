@@ -66,6 +66,19 @@ def test_items_when_something_changes_then_say_what_of_it_and_the_key() -> None:
     assert (item.action, item.what, item.why) == ("change", "host", "instance_type (aws.instance_type)")
 
 
+def test_items_when_aws_decides_some_of_it_then_what_was_changed_is_named_alone() -> None:
+    one = change(
+        "module.compute.aws_instance.this[0]",
+        ["update"],
+        before={"instance_type": "t3.large", "public_ip": "192.0.2.1"},
+        after={"instance_type": "t3.xlarge"},
+    )
+    one["change"]["after_unknown"] = {"public_ip": True}
+    assert changes.items(changes.changes(plan(one)))[0].why == "instance_type (aws.instance_type)"
+    one["change"]["after"] = {"instance_type": "t3.large"}
+    assert changes.items(changes.changes(plan(one)))[0].why == "public_ip"
+
+
 def test_items_when_hosts_get_another_site_file_then_say_that_they_take_it_up() -> None:
     found = changes.changes(
         plan(change('module.compute.aws_ssm_parameter.this["site"]', ["update"], before={"v": 1}, after={"v": 2}))

@@ -85,7 +85,15 @@ def is_interactive() -> bool:
 def steps() -> Iterator[Callable[[str], None]]:
     """Show what long work is doing: one moving line on a terminal, a line a step elsewhere."""
     if not sys.stderr.isatty():
-        yield note
+        last: list[str] = []
+
+        def once(line: str) -> None:
+            # What is waited for is said at each look.
+            if last != [line]:
+                last[:] = [line]
+                note(line)
+
+        yield once
         return
     from rich.console import Console
     from rich.markup import escape

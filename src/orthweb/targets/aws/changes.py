@@ -151,10 +151,14 @@ def _action(actions: Sequence[str]) -> Action | None:
 
 def _arguments(change: Mapping[str, Any]) -> Iterator[str]:
     before, after = change.get("before") or {}, change.get("after") or {}
-    unknown = change.get("after_unknown") or {}
-    for name in sorted({*before, *after, *(key for key, value in unknown.items() if value)}):
-        if before.get(name) != after.get(name) and name != "tags_all":
-            yield name
+    unknown = {name for name, value in (change.get("after_unknown") or {}).items() if value}
+    differing = [
+        name
+        for name in sorted({*before, *after, *unknown})
+        if before.get(name) != after.get(name) and name != "tags_all"
+    ]
+    # What only AWS knows, such as the next address, follows from what is changed.
+    yield from [name for name in differing if name not in unknown] or differing
 
 
 def items(found: Sequence[Change]) -> list[PlanItem]:
