@@ -223,6 +223,14 @@ def test_unchanged_host_is_left_alone(host: Host) -> None:
     assert host.containers() == before
 
 
+def test_emptied_secret_gets_back_what_it_held(host: Host) -> None:
+    before = host.secret("admin")
+    host.aws.client("secretsmanager", REGION).put_secret_value(SecretId="orthweb/pacs/admin", SecretString="{}")
+    host.once()
+    assert host.secret("admin") == before
+    assert host.get("/system").status_code == 200
+
+
 def test_changed_parameter_is_applied(host: Host) -> None:
     host.put("site", '[dicom]\naet = "OTHER"\n')
     host.once()

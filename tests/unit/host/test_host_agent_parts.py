@@ -8,10 +8,10 @@ import pytest
 
 from orthweb import pki
 from orthweb.errors import OrthwebError, SiteFileError
-from orthweb.host import composition, lifecycle
+from orthweb.host import composition, lifecycle, succession
 from orthweb.host.agent import REFUSALS, Agent
 from orthweb.host.inputs import Inputs, Known
-from orthweb.host.loop import StoppedError, Wanted
+from orthweb.host.loop import ReplacedError, StoppedError, WaitError, Wanted
 from orthweb.host.metadata import Instance
 from orthweb.host.parameters import Deployment, HostReport, Parameters
 from orthweb.host.rds import Rds
@@ -251,3 +251,57 @@ def test_archive_trusts_for_the_bucket_what_the_agent_trusts_for_aws(
     bundle.write_text("a CA\n")
     agent._write()
     assert (agent._run / composition.BUCKET_CA).read_text() == "a CA\n"
+
+
+class Runs:
+    """An engine that runs what it is told to."""
+
+    def run(self, *_words: str) -> str:
+        return "orthweb 0.3.0\n"
+
+
+@pytest.fixture
+def second(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> Agent:
+    """The second of two hosts, both with an agent of before."""
+    agent._ops, agent._kept = "ops:1", agent._run
+    agent._deployment = Deployment(topology="ha")
+    agent._others = {"i-0": HostReport("ready", datetime.now(UTC).isoformat(), agent="ops:1")}
+    monkeypatch.setattr(Agent, "engine", Runs())
+    monkeypatch.setattr(agent, "serving", lambda: None)
+    return agent
+
+
+def test_serving_host_leaves_a_new_agent_to_the_first_one(second: Agent) -> None:
+    with pytest.raises(WaitError, match="i-0 changes to ops:2 first") as raised:
+        second._succeed("ops:2")
+    assert raised.value.state == "ready"
+    second._others = {"i-0": HostReport("draining", datetime.now(UTC).isoformat(), agent="ops:2")}
+    with pytest.raises(ReplacedError):
+        second._succeed("ops:2")
+
+
+def test_host_that_does_not_serve_takes_a_new_agent_at_once(second: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(second, "serving", lambda: "refused")
+    with pytest.raises(ReplacedError):
+        second._succeed("ops:2")
+
+
+def test_agent_that_is_wanted_is_one_to_return_to(second: Agent) -> None:
+    second._succeed("ops:1")
+    assert succession.read(second._kept, succession.GOOD) == "ops:1"
+
+
+def test_images_of_a_machine_that_is_no_instance_are_left_alone(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = list[tuple[str, ...]]()
+
+    class Listing:
+        def run(self, *words: str) -> str:
+            asked.append(words)
+            return ""
+
+    monkeypatch.setattr(Agent, "engine", Listing())
+    agent._prune()
+    assert asked == []
+    agent._ops = "ops:1"
+    agent._prune()
+    assert ("image", "ls") in [words[:2] for words in asked]
