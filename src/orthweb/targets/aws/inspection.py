@@ -65,7 +65,7 @@ def status(place: Place, probe: Probe = reaching.ready) -> SiteStatus:
         state = "running"
     elif not serving and all(each.state == "stopped" for each in services):
         state = "stopped"
-        problem = "stopped: orthweb up starts it"
+        problem = "orthweb up starts it"
     notes = list(_notes(place, memory, found if problem is None else None))
     return _site(place, memory, state, problem, services, notes)
 
@@ -109,7 +109,7 @@ def _hosts(session: Session, name: str) -> Iterator[ServiceStatus]:
         state: State = "starting"
         note = f"{each.zone}; booting"
         if each.state in ("stopping", "stopped"):
-            state, note = "stopped", f"{each.zone}; {each.state}"
+            state, note = "stopped", each.zone + ("; stopping" if each.state == "stopping" else "")
         elif said is not None and said.of_this_start(each):
             state = {"ready": "running", "failed": "failed"}.get(said.state, "starting")  # type: ignore[assignment]
             # A host that serves says no more than that it does.
@@ -134,9 +134,9 @@ def _database(session: Session, identifier: str) -> Iterator[ServiceStatus]:
     said = str(found["DBInstanceStatus"])
     zones = [str(found.get("AvailabilityZone") or ""), str(found.get("SecondaryAvailabilityZone") or "")]
     note = f"{', '.join(filter(None, zones))}; {found['DBInstanceClass']}, {found['AllocatedStorage']} GiB"
-    note += "" if said == "available" else f"; {said}"
+    note += "" if said in ("available", "stopped") else f"; {said}"
     if "AutomaticRestartTime" in found and said == "stopped":
-        note += f" (AWS starts it by itself on {found['AutomaticRestartTime']:%Y-%m-%d %H:%M} UTC)"
+        note += f"; AWS starts it by itself on {found['AutomaticRestartTime']:%Y-%m-%d %H:%M} UTC"
     version = f"PostgreSQL {found['EngineVersion']}"
     yield ServiceStatus("database", _DATABASE.get(said, "failed"), None, "", None, None, version, note)
 

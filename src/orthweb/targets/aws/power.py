@@ -70,6 +70,7 @@ def start_database(
             with told(f"database {identifier}"):
                 session.client("rds").start_db_instance(DBInstanceIdentifier=identifier)
             items.append(PlanItem("start", "database", "was stopped"))
+            status = "starting"
         elif status not in BUSY:
             break
         if waited > START_SECONDS:
