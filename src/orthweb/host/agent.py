@@ -302,7 +302,7 @@ class Agent:
             self._share_certificates()
 
     def statistics(self) -> dict[str, float]:
-        """Give what the archive counts of itself; see `figures.read`."""
+        """Give what the archive counts of itself; see `figures.archive`."""
         return figures.archive(self._target.access())
 
     # --- what others see -----------------------------------------------------------------------------------------
