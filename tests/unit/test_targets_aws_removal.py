@@ -13,8 +13,10 @@ import boto3
 import pytest
 from moto import mock_aws
 
+from orthweb.aws import errors
 from orthweb.aws.session import Session
 from orthweb.errors import OrthwebError, UsageError
+from orthweb.permissions.policy import KEEPING
 from orthweb.sitefile import parse
 from orthweb.targets.aws import planning, removal, work
 from orthweb.targets.aws.place import Memory, Place
@@ -22,6 +24,7 @@ from orthweb.targets.base import quiet
 
 REGION = "eu-central-1"
 ACCOUNT = "123456789012"
+SNAPSHOT = "pacs-final-20261123-081500"
 ASKED = 'target = "aws"\n[aws]\nhttps_from = ["203.0.113.0/24"]\ndicom_from = ["203.0.113.0/24"]\n'
 Json = dict[str, Any]
 
@@ -129,6 +132,13 @@ def test_state_when_something_in_it_is_protected_then_counts_as_production(
     assert not removal.guarded({})
 
 
+@pytest.mark.parametrize("production", [True, False])
+def test_state_when_its_guard_was_made_in_production_then_counts_as_production(production: bool) -> None:
+    found = state(("terraform_data", {"output": production}), deep=False)
+    found["values"]["root_module"]["resources"][0]["address"] = removal.GUARD
+    assert removal.guarded(found) is production
+
+
 class Terraform:
     """Notes what it is told; its plans are given."""
 
@@ -193,27 +203,24 @@ def test_snapshot_when_it_is_encrypted_with_the_site_s_key_then_the_commands_and
     session: Session,
 ) -> None:
     arn = key("alias/pacs-data")
-    found = database(arn)
-    lines = list(removal.kept(session, "pacs", found, datetime(2026, 12, 23, tzinfo=UTC)))
-    snapshot = "pacs-final-" + found["DBSubnetGroup"]["VpcId"][4:12]
+    lines = list(removal.kept(session, "pacs", SNAPSHOT, arn, datetime(2026, 12, 23, tzinfo=UTC)))
     assert lines[0] == "to read the snapshot after 2026-12-23, copy it to another key before that day:"
     assert lines[1] == f"  aws kms cancel-key-deletion --region {REGION} --key-id {arn}"
     assert lines[2] == f"  aws kms enable-key --region {REGION} --key-id {arn}"
-    assert f"--source-db-snapshot-identifier {snapshot} " in lines[3]
+    assert f"--source-db-snapshot-identifier {SNAPSHOT} " in lines[3]
 
 
 def test_snapshot_when_its_key_is_on_its_way_out_then_the_day_is_aws_s(session: Session) -> None:
-    arn = key("alias/pacs-data")
-    found = database(arn)
+    arn = key()  # its alias is gone already
     gone = client("kms").schedule_key_deletion(KeyId=arn.rpartition("/")[2], PendingWindowInDays=12)["DeletionDate"]
-    lines = list(removal.kept(session, "pacs", found, datetime(2000, 1, 1, tzinfo=UTC)))
+    lines = list(removal.kept(session, "pacs", SNAPSHOT, arn, datetime(2000, 1, 1, tzinfo=UTC)))
     assert f"after {gone:%Y-%m-%d}" in lines[0]
 
 
-def test_snapshot_when_its_key_is_another_one_then_it_stays_readable(session: Session) -> None:
-    key("alias/pacs-data")
-    found = database(other := key())
-    [line] = removal.kept(session, "pacs", found, datetime.now(UTC))
+@pytest.mark.parametrize("alias", ["alias/pacs-data", "alias/other"])
+def test_snapshot_when_its_key_is_another_one_then_it_stays_readable(session: Session, alias: str) -> None:
+    key(alias)
+    [line] = removal.kept(session, "pacs", SNAPSHOT, other := key(), datetime.now(UTC))
     assert other in line
     assert "not the site's" in line
 
@@ -286,3 +293,11 @@ def test_cost_when_another_plan_was_made_since_then_is_that_of_what_was_applied(
     planning.note_applied(site)
     site.plan_json.write_text(json.dumps({"says": "$2"}))
     assert planning.applied_cost(site) == "$1"
+
+
+def test_refusal_when_the_policy_for_production_leaves_it_out_then_the_other_policy_is_named() -> None:
+    for action in KEEPING:
+        said = errors.explain_text(f"User: ann is not authorized to perform: {action} on resource: x")
+        assert said.words == f"you are not allowed to do {action}"
+        assert said.hint is not None
+        assert "orthweb policy --no-production" in said.hint

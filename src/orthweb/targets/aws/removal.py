@@ -11,11 +11,11 @@ from typing import Any, Final
 from orthweb.aws.errors import AwsError, told
 from orthweb.aws.session import Session
 from orthweb.errors import OrthwebError, UsageError
-from orthweb.targets.aws import hosts, planning, power, reaching, work
+from orthweb.targets.aws import hosts, planning, power, reaching
 from orthweb.targets.aws.changes import KEPT, changes, is_protected
 from orthweb.targets.aws.place import Memory, Place
 from orthweb.targets.aws.progress import Progress
-from orthweb.targets.aws.terraform import Terraform, find
+from orthweb.targets.aws.terraform import Terraform
 from orthweb.targets.base import Done, Report, quiet
 from orthweb.targets.host import folder
 
@@ -35,6 +35,9 @@ LIFTED: Final = frozenset(
     }
 )
 """What production protects so that it cannot be deleted. Keys and secrets have waiting times instead, and keep them."""
+
+GUARD: Final = "terraform_data.guard"
+"""Depends on everything, and refuses to be destroyed in production (terraform/main.tf)."""
 
 KEY_DAYS: Final = 30
 """So long AWS keeps a site's keys after their deletion was asked for (terraform/modules/keys)."""
@@ -59,13 +62,15 @@ def is_production(place: Place) -> bool:
 
 def guarded(state: Mapping[str, Any]) -> bool:
     """Tell whether anything in Terraform's state is protected as in production."""
-    return any(
-        is_protected(each["values"])
-        or each["values"].get("force_destroy") is False
-        or each["values"].get("force_delete") is False
-        for each in _resources(state)
-        if each["type"] in LIFTED
-    )
+    return any(_is_guarded(each) for each in _resources(state))
+
+
+def _is_guarded(resource: Mapping[str, Any]) -> bool:
+    values = resource["values"]
+    if resource.get("address") == GUARD:
+        return values.get("output") is True
+    kept = is_protected(values) or values.get("force_destroy") is False or values.get("force_delete") is False
+    return resource["type"] in LIFTED and kept
 
 
 def _resources(state: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
@@ -96,35 +101,33 @@ def losses(place: Place) -> Iterator[str]:
     if found is not None:
         yield (
             f"the index: database {identifier} ({found['AllocatedStorage']} GiB) and its automatic backups; "
-            f"a final snapshot stays: {snapshot_of(memory.name, found)}"
+            f"a final snapshot stays: {memory.output('final_snapshot') or f'{memory.name}-final-...'}"
         )
     yield "the KMS keys, 30 days later; until then they can be called back"
-    if found is not None:
-        yield from kept(session, memory.name, found, datetime.now(UTC) + timedelta(days=KEY_DAYS))
+    snapshot = memory.output("final_snapshot")
+    if found is not None and snapshot:
+        key = str(found.get("KmsKeyId", ""))
+        yield from kept(session, memory.name, snapshot, key, datetime.now(UTC) + timedelta(days=KEY_DAYS))
     if is_production(place):
         yield "to empty a bucket in production you need to be allowed what `orthweb policy --no-production` prints"
 
 
-def snapshot_of(name: str, database: Mapping[str, Any]) -> str:
-    """Name the final snapshot of a database, by what RDS says of it (terraform/modules/database)."""
-    return f"{name}-final-{str(database['DBSubnetGroup']['VpcId']).removeprefix('vpc-')[:8]}"
-
-
-def kept(session: Session, name: str, database: Mapping[str, Any], until: datetime) -> Iterator[str]:
+def kept(session: Session, name: str, snapshot: str, key: str, until: datetime) -> Iterator[str]:
     """Say how the final snapshot can be kept for longer than the key that it is encrypted with.
 
     Parameters
     ----------
-    database : what RDS said of it.
+    snapshot : its name.
+    key : the ARN of the key that it is, or will be, encrypted with.
     until : when AWS deletes the site's key, where AWS does not say so itself yet.
     """
-    key = str(database.get("KmsKeyId", ""))
-    found = _key(session, f"alias/{name}-data")
-    snapshot, region = snapshot_of(name, database), session.region
-    if found is not None and found["Arn"] != key:
+    found, own = _key(session, key), _key(session, f"alias/{name}-data")
+    region = session.region
+    day = (found or {}).get("DeletionDate")
+    if day is None and found is not None and (own is None or own["Arn"] != key):
         yield f"the snapshot is encrypted with {key}, which is not the site's and stays"
         return
-    day = (found or {}).get("DeletionDate", until)
+    day = day or until
     yield f"to read the snapshot after {day:%Y-%m-%d}, copy it to another key before that day:"
     yield f"  aws kms cancel-key-deletion --region {region} --key-id {key}"
     yield f"  aws kms enable-key --region {region} --key-id {key}"
@@ -224,8 +227,10 @@ def destroy(place: Place, report: Report = quiet, *, unguarded: bool = False) ->
     power.start_database(session, memory.name, report)
     if unguarded:
         _lift(terraform, report)
+        if any(each.get("address") == GUARD for each in _resources(state)):
+            # To be changed it would take all others along, also what is not as the site file says.
+            terraform.drop(GUARD)
     report("Terraform: planning the removal")
-    database = power.database(session, power.index_of(memory.name))
     # Nothing secret is handed over: to remove it nobody has to have it.
     terraform.plan(Progress(report).message, {}, ["-destroy", UNPROTECTED])
     terraform.apply(Progress(report).message)
@@ -235,10 +240,32 @@ def destroy(place: Place, report: Report = quiet, *, unguarded: bool = False) ->
         report(Done(f"! AWS still lists {arn}"))
     if left:
         report(Done("! look in an hour: what is listed then has to be removed in the AWS console"))
-    if database is not None:
-        report(Done(f"the index's final snapshot stays: {snapshot_of(memory.name, database)}"))
-        for line in kept(session, memory.name, database, datetime.now(UTC) + timedelta(days=KEY_DAYS)):
+    snapshot = _snapshot_of(state) or memory.output("final_snapshot")
+    key = _key_of(session, snapshot)
+    if key is not None:
+        report(Done(f"the index's final snapshot stays: {snapshot}"))
+        for line in kept(session, memory.name, snapshot, key, datetime.now(UTC) + timedelta(days=KEY_DAYS)):
             report(Done(line))
+
+
+def _snapshot_of(state: Mapping[str, Any]) -> str:
+    """Name the final snapshot that the database will leave; empty when there is no database."""
+    found = [each["values"] for each in _resources(state) if each["type"] == "aws_db_instance"]
+    return str(found[0].get("final_snapshot_identifier") or "") if found else ""
+
+
+def _key_of(session: Session, snapshot: str) -> str | None:
+    """Give the ARN of the key that a snapshot is encrypted with; None when there is no such snapshot."""
+    if not snapshot:
+        return None
+    try:
+        with told(f"snapshot {snapshot}"):
+            found = session.client("rds").describe_db_snapshots(DBSnapshotIdentifier=snapshot)["DBSnapshots"]
+    except AwsError as error:
+        if hosts.is_missing(error):
+            return None
+        raise
+    return str(found[0].get("KmsKeyId", "")) if found else None
 
 
 def _lift(terraform: Terraform, report: Report) -> None:
@@ -269,10 +296,7 @@ def _terraform(place: Place, session: Session, memory: Memory, report: Report) -
         # On another machine than before: the state is in the bucket, and the variables only have to be right.
         ready = planning.prepare(place, report)
         return ready.terraform
-    work.write(place.work, known, planning.backend(session, memory.name, place.site.aws.state_bucket))
-    terraform = Terraform(find(), place.work, place.log, report)
-    terraform.init()
-    return terraform
+    return planning.at_work(place, session, memory.name, known, report)
 
 
 def identities(state: Mapping[str, Any]) -> frozenset[str]:
