@@ -69,6 +69,10 @@ def test_error_of_terraform_when_explained_then_is_one_line_with_the_next_step(
     ("text", "says"),
     [
         ("No valid credential sources found", "there are no AWS credentials"),
+        (
+            "creating RDS DB Instance (x-index): DBInstanceAlreadyExists: exists",
+            "AWS says DBInstanceAlreadyExists: exists",
+        ),
         ("failed to refresh cached credentials, no EC2 IMDS role found", "there are no AWS credentials"),
         ("retrieving caller identity from STS: dial tcp: lookup sts.x.amazonaws.com: no such host", "no such host"),
     ],

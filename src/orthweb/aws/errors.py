@@ -145,6 +145,7 @@ _UNPROTECTED: Final = (
 
 _ACTION: Final = re.compile(r"not authorized to perform:? ([a-z0-9-]+:[A-Za-z*]+)")
 _API: Final = re.compile(r"api error ([\w.]+): (.*)", re.DOTALL)
+_BARE: Final = re.compile(r": ([A-Z][A-Za-z]+[a-z][A-Z][A-Za-z.]+): (.*)", re.DOTALL)
 _OPERATION: Final = re.compile(r"operation error ([\w ]+): (\w+)")
 _NOISE: Final = re.compile(
     r"https response error |StatusCode: \d+, |RequestID: [\w/+=-]+, |HostID: [^,]*, |, request send failed,"
@@ -196,7 +197,10 @@ def explain_text(text: str) -> Explained:
     api = _API.search(line)
     operation = _OPERATION.search(line)
     if api is None:
-        return explain("", _NOISE.sub("", line))
+        # Some of the provider's messages have the code alone: "creating X (name): Code: words".
+        bare = _BARE.search(line)
+        found = explain(bare[1], bare[2]) if bare is not None else None
+        return found if found is not None and found.hint is not None else explain("", _NOISE.sub("", line))
     found = explain(api[1], api[2])
     denied = re.fullmatch(r"AccessDenied|Unauthorized\w*", found.code) is not None
     if operation is not None and denied and "not allowed to do" not in found.words:

@@ -61,7 +61,7 @@ def lost(session: Session, name: str, plan: Mapping[str, Any]) -> Iterator[Lost]
     alone = _alone(account)
     for each in creates:
         if alone or each["type"] in _INSIDE:
-            identity = account.ask(_FINDERS[each["type"]], each["change"]["after"] or {})
+            identity = account.ask(each["type"], each["change"]["after"] or {})
             if identity is not None:
                 yield Lost(each["address"], each["type"], identity)
 
@@ -71,20 +71,21 @@ def _alone(account: _Account) -> bool:
     filters = [{"Name": f"tag:{TAG}", "Values": [account.name]}]
     with told("networks of the site"):
         found = {each["VpcId"] for each in account.client("ec2").describe_vpcs(Filters=filters)["Vpcs"]}
-    if found & account.known:
-        return found <= account.known
+    ours = account.networks
+    if found & ours:
+        return found <= ours
     return len(found) <= 1 and power.database(account.session, power.index_of(account.name)) is None
 
 
-def _known(plan: Mapping[str, Any]) -> Iterator[str]:
-    """Give the ids of what is in the state."""
+def _known(plan: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Give type and id of what is in the state."""
     modules = [((plan.get("prior_state") or {}).get("values") or {}).get("root_module") or {}]
     while modules:
         module = modules.pop()
         modules += module.get("child_modules", ())
         for each in module.get("resources", ()):
             if each.get("mode") == "managed":
-                yield str((each.get("values") or {}).get("id") or "")
+                yield str(each["type"]), str((each.get("values") or {}).get("id") or "")
 
 
 @dataclass(frozen=True)
@@ -93,22 +94,26 @@ class _Account:
 
     Parameters
     ----------
-    known : ids of what the state has.
+    known : type and id of what the state has.
     """
 
     session: Session
     name: str
-    known: frozenset[str]
+    known: frozenset[tuple[str, str]]
 
-    def ask(self, finder: _Finder, values: _Values) -> str | None:
+    def ask(self, type_: str, values: _Values) -> str | None:
         try:
             with told("the site's resources"):
-                found = finder(self, values)
+                found = _FINDERS[type_](self, values)
         except AwsError:
             return None  # it is not there; or it cannot be seen, and making it will tell
         except (KeyError, IndexError, ValueError):
             return None
-        return None if found in self.known else found
+        return None if (type_, found) in self.known else found
+
+    @property
+    def networks(self) -> set[str]:
+        return {identity for type_, identity in self.known if type_ == "aws_vpc"}
 
     def client(self, service: str) -> Any:
         return self.session.client(service)
@@ -118,24 +123,24 @@ class _Account:
 
     def one(self, found: Sequence[Mapping[str, Any]], key: str) -> str | None:
         """Give the id of the only one that the state does not have."""
-        new = [str(each[key]) for each in found if str(each[key]) not in self.known]
+        known = {identity for _, identity in self.known}
+        new = [str(each[key]) for each in found if str(each[key]) not in known]
         return new[0] if len(new) == 1 else None
 
 
 def _database(account: _Account, values: _Values) -> str | None:
     name = str(values["identifier"])
     found = account.client("rds").describe_db_instances(DBInstanceIdentifier=name)["DBInstances"][0]
-    inside = found["DBSubnetGroup"]["VpcId"] in account.known
-    return (
-        name if inside and account.ours(found.get("TagList", ())) and found["DBInstanceStatus"] != "deleting" else None
-    )
+    if found["DBInstanceStatus"] == "deleting" or found["DBSubnetGroup"]["VpcId"] not in account.networks:
+        return None
+    return name if account.ours(found.get("TagList", ())) else None
 
 
 def _database_subnets(account: _Account, values: _Values) -> str | None:
     rds, name = account.client("rds"), str(values["name"])
     found = rds.describe_db_subnet_groups(DBSubnetGroupName=name)["DBSubnetGroups"][0]
     ours = account.ours(rds.list_tags_for_resource(ResourceName=found["DBSubnetGroupArn"])["TagList"])
-    return name if ours and found["VpcId"] in account.known else None
+    return name if ours and found["VpcId"] in account.networks else None
 
 
 def _database_settings(account: _Account, values: _Values) -> str | None:
