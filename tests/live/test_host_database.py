@@ -261,7 +261,9 @@ def test_rotation_of_an_empty_secret_says_so(made: Server, master: Login, store:
 def host(made: Server, master: Login, store: Vault) -> Callable[[], Index]:
     """Give hosts of the site that have looked."""
     client = boto3.client("secretsmanager", region_name="eu-central-1")
-    secret = client.create_secret(Name="rds!db-1", SecretString=json.dumps({"username": master.user, "password": master.password}))
+    secret = client.create_secret(
+        Name="rds!db-1", SecretString=json.dumps({"username": master.user, "password": master.password})
+    )
 
     def new() -> Index:
         index = Index(store, made.ca, lambda _line: None)

@@ -260,6 +260,11 @@ class Loop:
             if not ours:
                 self.tell("starting" if self._serving() else "ready", "waiting for another host's turn to end")
                 return
+            if wanted.shared and self._serving() is None:
+                # Whoever had the lock before may have said that it failed since this one asked.
+                self._wanted = wanted = self._host.fetch()
+                if self._leave(wanted):
+                    return
             self._apply(wanted)
 
     def _recall(self) -> None:
@@ -324,6 +329,8 @@ class Loop:
         except Exception as error:
             if drains and not isinstance(error, ReplacedError | StoppedError):
                 self._remember(wanted.digest, _words(error))
+                # Before another host has the lock: it must not follow.
+                self.tell("failed", _words(error), lines=True)
             raise
         finally:
             if drains:

@@ -47,6 +47,8 @@ class Recorded:
     about: Wanted | None = None
     running: Wanted | None = None
     memory: Wanted | None = None
+    others: list[dict[str, HostReport]] = field(default_factory=list)
+    said_under_lock: list[str] = field(default_factory=list)
 
     def remembered(self) -> Wanted | None:
         return self.memory
@@ -57,13 +59,16 @@ class Recorded:
     def fetch(self) -> Wanted:
         if self.fetching is not None:
             raise self.fetching
-        return self.wanted
+        return replace(self.wanted, others=self.others.pop()) if self.others else self.wanted
 
     @contextmanager
     def lock(self) -> Iterator[bool]:
         self.done.append("lock")
-        yield self.free
-        self.done.append("unlock")
+        try:
+            yield self.free
+            self.done.append("unlock")
+        finally:
+            self.said_under_lock.append(self.told[-1][0] if self.told else "")
 
     def check(self) -> None:
         if self.checking is not None:
@@ -298,6 +303,20 @@ def test_new_agent_of_a_serving_host_does_not_follow_what_another_host_failed_wi
     assert Loop(host, print, lambda: NOW).round()
     assert host.done == []
     assert host.told[-1][0] == "ready"
+
+
+def test_host_that_fails_says_so_before_another_one_has_the_lock() -> None:
+    host = serving(applying=[OrthwebError("archive does not start")])
+    Loop(host, print, lambda: NOW).round()
+    assert host.said_under_lock == ["failed"]
+
+
+def test_host_that_gets_the_lock_of_one_that_just_failed_does_not_follow() -> None:
+    failed = {"i-2": report("failed", "one", timedelta(seconds=1))}
+    host = serving(others=[failed, {"i-2": report("draining", "one", timedelta(seconds=9))}])
+    assert Loop(host, print, lambda: NOW).round()
+    assert host.done == ["lock", "unlock"]
+    assert host.told[-1] == ("ready", "serving as before: i-2 failed with what is wanted now")
 
 
 def test_serving_host_of_a_new_agent_that_waits_for_its_turn_stays_ready() -> None:
