@@ -116,6 +116,19 @@ def test_bucket_when_its_policy_denies_under_a_condition_then_is_not_closed_to_a
     assert refused(s3.put_object, Bucket="conditional", Key="x", Body=b"x") == "403"
 
 
+def test_bucket_when_it_has_objects_then_takes_a_lock_and_gives_locked_ones_to_who_may_bypass_it(aws: Emulator) -> None:
+    s3, kind = aws.client("s3"), {"ObjectLockEnabled": "Enabled"}
+    s3.create_bucket(Bucket="locked")
+    s3.put_bucket_versioning(Bucket="locked", VersioningConfiguration={"Status": "Enabled"})
+    s3.put_object(Bucket="locked", Key="before", Body=b"x")
+    rule = {"DefaultRetention": {"Mode": "GOVERNANCE", "Days": 30}}
+    s3.put_object_lock_configuration(Bucket="locked", ObjectLockConfiguration={**kind, "Rule": rule})
+    version = s3.put_object(Bucket="locked", Key="x", Body=b"x")["VersionId"]
+    assert refused(s3.delete_object, Bucket="locked", Key="x", VersionId=version) == "AccessDenied"
+    s3.put_object_lock_configuration(Bucket="locked", ObjectLockConfiguration=kind)
+    s3.delete_object(Bucket="locked", Key="x", VersionId=version, BypassGovernanceRetention=True)
+
+
 def test_registry_when_the_test_runs_one_then_repositories_and_logins_name_it(aws: Emulator) -> None:
     ecr = aws.client("ecr")
     before = ecr.create_repository(repositoryName="clinic/archive")["repository"]["repositoryUri"]

@@ -64,6 +64,7 @@ NOT_CALLED = {
 """Actions of the table that these deployments take no call of, and why they are in it."""
 
 UNNAMED = {
+    "ec2:DetachNetworkInterface": "AttachmentId",
     "ec2:DisassociateAddress": "AssociationId",
     "ec2:DisassociateRouteTable": "AssociationId",
 }

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from moto.core.responses import ActionResult
-from moto.s3.models import FakeBucket
+from moto.s3.models import FakeBucket, S3Backend
 from moto.s3.responses import S3Response
 
 from aws.emulator.patches import replaces
@@ -59,3 +59,14 @@ def get_permission(former: Any, self: Any, action: str, resource: str) -> Any:
     plain = [each for each in document["Statement"] if "Condition" not in each]
     judged = json.dumps({**document, "Statement": plain}).encode() if plain else None
     return former(SimpleNamespace(policy=judged), action, resource)
+
+
+# AWS takes a lock, and takes its retention away again, also where there are objects already.
+@replaces(S3Backend)
+def put_object_lock_configuration(former: Any, self: Any, bucket_name: str, *arguments: Any, **named: Any) -> None:
+    bucket = self.get_bucket(bucket_name)
+    kept, bucket.keys = bucket.keys, type(bucket.keys)()
+    try:
+        former(self, bucket_name, *arguments, **named)
+    finally:
+        bucket.keys = kept
