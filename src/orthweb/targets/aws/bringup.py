@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -91,7 +92,7 @@ class Bringup:
         planning.check_target(place)
         folder.make_root(place.base)
         with folder.locked(place.state, self._report):
-            ready = planning.prepare(place, self._report)
+            ready = planning.prepare(place, self._report, applying=True)
             roles = images.lacking(ready.session, place.site, ready.image_tag)
             engine = images.engine_for(roles)
             known = place.memory()
@@ -104,8 +105,15 @@ class Bringup:
             place.remember(replace(ready.memory, outputs=known.outputs))
             planning.note_applied(place)
             with _Pushing(lambda stop: self._push(ready, engine, roles, stop)) as pushing:
-                if planned.changes:
-                    ready.terraform.apply(Progress(self._report).message, ready.given)
+                try:
+                    if planned.changes:
+                        ready.terraform.apply(Progress(self._report).message, ready.given)
+                except BaseException:
+                    # What is known of half a site: `status`, `logs` and `destroy` work with it.
+                    with contextlib.suppress(OrthwebError):
+                        half = {**known.outputs, **ready.terraform.outputs()}
+                        place.remember(replace(ready.memory, outputs=half))
+                    raise
                 outputs = ready.terraform.outputs()
                 place.remember(replace(ready.memory, outputs=outputs))
                 pushing.wait(self._report)

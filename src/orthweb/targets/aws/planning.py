@@ -21,12 +21,13 @@ from orthweb.pki import own
 from orthweb.pki.issue import certificate_pem, key_pem
 from orthweb.render import terraform as render
 from orthweb.site import Site
-from orthweb.targets.aws import changes, images, work
+from orthweb.targets.aws import adoption, changes, images, process, tfstate, work
 from orthweb.targets.aws.changes import Change
 from orthweb.targets.aws.place import Memory, Place
 from orthweb.targets.aws.progress import Progress
-from orthweb.targets.aws.terraform import Terraform, find
-from orthweb.targets.base import PlanItem, Report, quiet
+from orthweb.targets.aws.terraform import Program, Terraform, find
+from orthweb.targets.aws.words import named
+from orthweb.targets.base import Done, PlanItem, Report, quiet
 from orthweb.targets.host import folder
 from orthweb.targets.host.rendering import modality_authorities
 
@@ -37,6 +38,10 @@ EVERYONE: Final = "0.0.0.0/0"
 
 _VARIABLES: Final = "applied.tfvars.json"
 _PLAN: Final = "applied.plan.json"
+
+
+_PASSES: Final = 3
+"""What lies in something that an interrupted call made is found after that."""
 
 
 @dataclass(frozen=True)
@@ -136,8 +141,12 @@ def check_same(site: Site, memory: Memory, region: str, account: str) -> None:
         )
 
 
-def prepare(place: Place, report: Report = quiet) -> Ready:
+def prepare(place: Place, report: Report = quiet, *, applying: bool = False) -> Ready:
     """Do what comes before a plan, and write the folder that Terraform works in; to be called with the lock held.
+
+    Parameters
+    ----------
+    applying : the plan is to be applied; then the state moves to where the site file says.
 
     Raises
     ------
@@ -167,9 +176,7 @@ def prepare(place: Place, report: Report = quiet) -> Ready:
     )
     _check_size(variables)
     place.make()
-    work.write(place.work, variables, backend(session, site.name, site.aws.state_bucket))
-    terraform = Terraform(program, place.work, place.log, report)
-    terraform.init()
+    terraform = at_work(place, session, site.name, variables, report, applying=applying, program=program)
     future = replace(
         memory,
         name=site.name,
@@ -181,6 +188,38 @@ def prepare(place: Place, report: Report = quiet) -> Ready:
         secrets_version=version,
     )
     return Ready(session, terraform, future, tag, given)
+
+
+def at_work(
+    place: Place,
+    session: Session,
+    name: str,
+    variables: Mapping[str, Any] | None,
+    report: Report,
+    *,
+    applying: bool = False,
+    program: Program | None = None,
+) -> Terraform:
+    """Write the folder that Terraform works in, and get Terraform ready there; to be called with the lock held.
+
+    Parameters
+    ----------
+    variables : None leaves those of the last call.
+    applying : see `prepare`.
+
+    Raises
+    ------
+    UsageError : the state is not where the site file says.
+    """
+    process.wait_for_earlier(place.log, report)
+    wanted = backend(session, name, place.site.aws.state_bucket)
+    where, move = tfstate.settle(session, place.work, wanted, applying=applying)
+    if where != wanted:
+        report(Done("Terraform's state stays on this machine until orthweb up moves it to aws.state_bucket"))
+    work.write(place.work, variables, where)
+    terraform = Terraform(program or find(), place.work, place.log, report)
+    terraform.init(move=move)
+    return terraform
 
 
 def check_region(session: Session) -> None:
@@ -273,6 +312,15 @@ def plan(place: Place, ready: Ready, report: Report = quiet) -> Planned:
         # A call was interrupted while AWS made these: they are whole, or AWS says at the next change that they are not.
         for address in kept:
             ready.terraform.untaint(address)
+        document = ready.terraform.plan(progress.message, ready.given)
+        found = changes.changes(document)
+    for _ in range(_PASSES if place.memory().known else 0):
+        ours = list(adoption.lost(ready.session, place.site.name, document))
+        if not ours:
+            break
+        for each in ours:
+            report(Done(f"{named(each.type, each.address)}: an interrupted call made it; it is taken over"))
+            ready.terraform.adopt(each.address, each.identity, ready.given)
         document = ready.terraform.plan(progress.message, ready.given)
         found = changes.changes(document)
     write_whole(place.plan_json, _json(document))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,10 +11,10 @@ from typing import TYPE_CHECKING
 from orthweb.access import SiteAccess
 from orthweb.aws.session import Session
 from orthweb.contradictions_aws import DICOM_PORT, HTTPS_PORT
-from orthweb.errors import NotRunningError, UsageError
+from orthweb.errors import NotRunningError, OrthwebError, UsageError
 from orthweb.site import Site
 from orthweb.state import FOLDER_NAME, StateFolder
-from orthweb.targets.aws import inspection, power, reaching, removal
+from orthweb.targets.aws import inspection, power, reaching, removal, tfstate
 from orthweb.targets.aws.bringup import Bringup, Patience, Probe
 from orthweb.targets.aws.logs import CloudWatchLogs
 from orthweb.targets.aws.place import Memory, Place
@@ -60,7 +61,10 @@ class AwsTarget:
         """Give the site as clients reach it: under AWS's name, where its file has none, on the ports of AWS."""
         site = self.place.site
         ports = {"https_port": HTTPS_PORT, "dicom_port": DICOM_PORT}
-        name = self.place.memory().output("public_name") or site.hostname
+        memory = Memory()
+        with contextlib.suppress(OrthwebError):  # each verb says by itself what is wrong
+            memory = self.place.memory()
+        name = memory.output("public_name") or site.hostname
         return site.model_copy(update={"hostname": name, "edge": site.edge.model_copy(update=ports)})
 
     @property
@@ -75,6 +79,7 @@ class AwsTarget:
         memory = self.place.memory()
         if not memory.known:
             raise NotRunningError("there is no site here yet", "orthweb up")
+        folder.make_root(self.place.base)  # on another machine than the site was made from there is none yet
         return memory
 
     def plan(self) -> list[PlanItem]:
@@ -97,8 +102,8 @@ class AwsTarget:
         """Stop hosts and database; tell whether any ran. What is stored, and what it costs, stays."""
         if not self.place.memory().known:
             return False
+        memory = self._known()
         with folder.locked(self.state, report):
-            memory = self._known()
             session = Session(memory.region)
             group = memory.output("autoscaling_group")
             ran = power.stop(session, memory.name, report)
@@ -135,13 +140,26 @@ class AwsTarget:
             self.losses(data=False)
         folder.delete_discarded(self.state)
         if not self.state.root.exists():
-            return
+            if not self.place.memory().known:
+                return
+            # Made from another machine, with its state in a bucket.
+            folder.make_root(self.place.base)
         with folder.locked(self.state, report):
             removal.destroy(self.place, report, unguarded=self._unguarded)
+            self._check_gone()
             link = self.place.base / FOLDER_NAME
             if link.is_symlink():
                 link.unlink()
             removal.remove_folder(self.place)
+
+    def _check_gone(self) -> None:
+        """Refuse to remove a state that lists something: it is all that is known of it."""
+        left = tfstate.local(self.place.work)
+        if left is not None and left.resources:
+            raise OrthwebError(
+                f"{left.where}: lists {len(left.resources)} resources that are still in an account",
+                "orthweb up with the credentials of that account finishes them; then repeat this",
+            )
 
     def access(self) -> SiteAccess:
         """Give endpoints, trust and credentials; NotRunningError when there is no site."""

@@ -149,6 +149,10 @@ class Terraform:
         """Take the mark from a resource whose making was interrupted."""
         self._quietly("untaint", "-no-color", address)
 
+    def drop(self, address: str) -> None:
+        """Take a resource out of the state; in the account it stays as it is."""
+        self._quietly("state", "rm", address)
+
     def adopt(self, address: str, identity: str, given: Mapping[str, str] | None = None) -> None:
         """Take a resource that is in the account, and in no state, into the state.
 
