@@ -224,4 +224,4 @@ def test_destroy_when_done_then_tells_which_key_the_snapshot_needs(driven: Drive
     said = driven.destroyed.err
     assert said.count("aws kms cancel-key-deletion --region eu-central-1 --key-id arn:aws:kms:") == 2
     assert "--source-db-snapshot-identifier clinic-final-" in said
-    assert {line.split()[0] for line in restored.left} == {"aws_db_snapshot", "aws_secretsmanager_secret"}
+    assert {line.split()[0] for line in restored.left} == {"aws_db_snapshot"}
