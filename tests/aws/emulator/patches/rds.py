@@ -82,14 +82,13 @@ def create_db_instance(former: Any, self: Any, wanted: dict[str, Any]) -> Any:
     return _keep_insights(former(self, wanted), wanted)
 
 
-# A database that has a secret for its master keeps it when it is asked to have one (as it is after a restore); moto makes
-# another one and forgets the first.
+# A database that has a secret for its master keeps it when it is asked to have one, as it is after a restore; moto
+# makes another one and forgets the first.
 @replaces(DBInstance)
 def update(former: Any, self: Any, **wanted: Any) -> None:
     if wanted.get("manage_master_user_password") is True and hasattr(self, "master_user_secret"):
-        wanted = {
-            name: value for name, value in wanted.items() if not name.startswith(("manage_master", "master_user"))
-        }
+        for name in ("manage_master_user_password", "master_user_secret_kms_key_id"):
+            wanted.pop(name, None)
     former(self, **wanted)
 
 
