@@ -44,7 +44,8 @@ resource "aws_secretsmanager_secret_version" "admin" {
 
   secret_id = aws_secretsmanager_secret.this["admin"].id
   # Sent when the secret is made or the version raised; in every other plan, and to destroy, nobody has to give it
-  # again. Not given when it should be, it is sent empty: a host fills that with what it held before, or as without `given`.
+  # again. Not given when it should be, it is sent empty: a host puts back what was there before, or else fills it as it
+  # does without `given`.
   secret_string_wo         = var.admin_password == null ? "{}" : jsonencode({ username = "admin", password = var.admin_password })
   secret_string_wo_version = var.given_version
 }
