@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,6 +22,8 @@ LIVES: dict[str, Callable[[], Plot]] = {"stranger": plots.stranger, "single": pl
 
 DRIVEN: dict[str, type[Driven]] = {"driven": Driven, "restored": Restored}
 
+WANTED = "1.11 or newer; developer.hashicorp.com/terraform/install"
+
 _lived: list[Lifecycle] = []
 
 
@@ -28,13 +32,17 @@ def terraform_program(left_out: Callable[[str], None]) -> Path:
     """Find Terraform, which neither Debian nor PyPI has."""
     found = shutil.which("terraform")
     if found is None:
-        left_out("no terraform on this machine (1.11 or newer; developer.hashicorp.com/terraform/install)")
+        left_out(f"no terraform on this machine ({WANTED})")
     assert found is not None
+    said = subprocess.run([found, "version", "-json"], capture_output=True, text=True, check=True).stdout
+    version = json.loads(said)["terraform_version"]
+    if tuple(map(int, version.split(".")[:2])) < (1, 11):
+        left_out(f"the terraform on this machine is {version} ({WANTED})")
     return Path(found)
 
 
 @pytest.fixture(scope="session")
-def terraform_environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def terraform_environment(terraform_program: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Give the variables with which Terraform finds its AWS provider on this machine."""
     return provider_environment(tmp_path_factory.mktemp("providers"))
 
