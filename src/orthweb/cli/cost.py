@@ -138,7 +138,7 @@ def _print(found: Estimate) -> None:
     console.out(f"As the archive grows: {course} a month.")
     console.out("Assumed:")
     for sentence in found.assumptions:
-        console.out(f"  - {sentence}")
+        console.folded("  - ", sentence, 4)
     for warning in found.warnings:
         console.note(f"warning: {warning}")
 
