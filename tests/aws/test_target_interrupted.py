@@ -52,17 +52,26 @@ class Storm:
     environment: dict[str, str]
     said: dict[str, tuple[int, str]] = field(default_factory=dict)
     made: Counter[str] = field(default_factory=Counter)
+    modified: int = 0
+    unmoved: list[str] = field(default_factory=list)
+    moved: list[str] = field(default_factory=list)
+    left: set[str] = field(default_factory=set)
 
     @property
     def work(self) -> Path:
         return (self.folder / ".orthweb").resolve() / "aws" / "work"  # root's state lies elsewhere
 
-    def start(self, verb: str, command: str = "{}") -> subprocess.Popen[str]:
+    @property
+    def colleague(self) -> Path:
+        """Give the folder of somebody else, who has the site file alone."""
+        return self.folder / "colleague"
+
+    def start(self, verb: str, command: str = "{}", folder: Path | None = None) -> subprocess.Popen[str]:
         """Call a verb as a shell does, in a process group of its own."""
         program = f"{sys.executable} -m aws.driven {self.folder} {verb}"
         return subprocess.Popen(
             ["bash", "-c", f"set -o pipefail; {command.format(program)}"],
-            cwd=self.folder,
+            cwd=folder or self.folder,
             env=self.environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -123,11 +132,13 @@ def storm(
             found.made = Counter(line.split()[0] for line in aws.resources(REGION))
             _killed(found)
             found.end("planned", found.start("plan"))
+            _shared(found)
             yield found
         finally:
             for number in found.at_work():
                 os.kill(number, signal.SIGKILL)
-            shutil.rmtree(found.work.parents[1], ignore_errors=True)
+            for state in (found.work.parents[1], (found.colleague / ".orthweb").resolve()):
+                shutil.rmtree(state, ignore_errors=True)
 
 
 def _power_cut(storm: Storm) -> None:
@@ -168,8 +179,9 @@ def _killed(storm: Storm) -> None:
     """Orthweb alone is killed while the database changes; the next call comes at once."""
     (storm.folder / "site.toml").write_text(LARGER)
     storm.aws.database(f"{NAME}-index", status="modifying")
+    before = storm.asked("ModifyDBInstance")
     process = storm.start("up", "exec {}")
-    wait_for(lambda: storm.asked("ModifyDBInstance"), process)
+    wait_for(lambda: storm.asked("ModifyDBInstance") > before, process)
     process.kill()
     storm.end("killed", process)
     log = storm.folder / "again.log"
@@ -178,6 +190,26 @@ def _killed(storm: Storm) -> None:
     storm.aws.database(f"{NAME}-index", status="available")
     again.wait(timeout=300)
     storm.said["again"] = again.returncode, log.read_text()
+    storm.modified = storm.asked("ModifyDBInstance") - before
+
+
+def _shared(storm: Storm) -> None:
+    """The state moves into a bucket; somebody else looks at the site, and removes it."""
+    client = storm.aws.client("s3", REGION)
+    client.create_bucket(Bucket="states", CreateBucketConfiguration={"LocationConstraint": REGION})
+    shared = LARGER.replace("[aws]\n", '[aws]\nstate_bucket = "states"\n', 1)
+    (storm.folder / "site.toml").write_text(shared)
+    storm.end("not moved", storm.start("plan"))
+    storm.unmoved = [each["Key"] for each in client.list_objects_v2(Bucket="states").get("Contents", ())]
+    storm.end("moved", storm.start("up"))
+    storm.moved = [each["Key"] for each in client.list_objects_v2(Bucket="states").get("Contents", ())]
+    (storm.folder / "site.toml").write_text(LARGER)
+    storm.end("back", storm.start("up"))
+    storm.colleague.mkdir()
+    (storm.colleague / "site.toml").write_text(shared)
+    for verb in ("status", "credentials", "plan", "destroy --data --yes"):
+        storm.end(f"colleague's {verb.split()[0]}", storm.start(verb, folder=storm.colleague))
+    storm.left = {line.split()[0] for line in storm.aws.resources(REGION)}
 
 
 def test_up_when_the_power_failed_while_the_database_was_made_then_it_is_taken_over(storm: Storm) -> None:
@@ -209,10 +241,44 @@ def test_up_when_orthweb_was_killed_then_waits_for_its_terraform_and_finds_nothi
     assert code == 0, said
     assert re.search(r"Terraform of an earlier call \(process \d+\) is still at work: waiting for it", said)
     assert "Plan: nothing to change." in said
-    assert storm.asked("ModifyDBInstance") == 1
+    assert storm.modified == 1
 
 
 def test_plan_when_all_is_over_then_is_empty(storm: Storm) -> None:
     code, said = storm.said["planned"]
     assert code == 0, said
     assert "Plan: nothing to change." in said
+
+
+def test_state_when_a_bucket_is_named_then_moves_there_at_up_alone(storm: Storm) -> None:
+    code, said = storm.said["not moved"]
+    assert code == 0, said
+    assert "stays on this machine until orthweb up moves it" in said
+    assert storm.unmoved == []
+    code, said = storm.said["moved"]
+    assert code == 0, said
+    assert "Plan: nothing to change." in said
+    assert storm.moved == [f"orthweb/{NAME}/terraform.tfstate"]
+
+
+def test_state_when_the_site_file_forgets_its_bucket_then_refused_with_the_way_back(storm: Storm) -> None:
+    code, said = storm.said["back"]
+    assert code == 2
+    assert f"the state of this site is in s3://states/orthweb/{NAME}/terraform.tfstate" in said
+    assert 'put state_bucket = "states" back' in said
+
+
+def test_site_when_somebody_else_has_its_file_alone_then_found_by_the_state_in_the_bucket(storm: Storm) -> None:
+    _, said = storm.said["colleague's status"]
+    assert "database" in said
+    assert "host i-" in said
+    assert "there is no site here yet" not in said
+    code, said = storm.said["colleague's plan"]
+    assert code == 0, said
+    assert "Plan: nothing to change." in said
+
+
+def test_destroy_when_somebody_else_has_the_site_file_alone_then_removes_it_all_the_same(storm: Storm) -> None:
+    code, said = storm.said["colleague's destroy"]
+    assert code == 0, said
+    assert storm.left == {"aws_db_snapshot", "aws_s3_bucket"}  # the state's own

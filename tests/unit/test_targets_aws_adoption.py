@@ -10,7 +10,7 @@ import pytest
 from moto import mock_aws
 
 from orthweb.aws.session import Session
-from orthweb.targets.aws import adoption
+from orthweb.targets.aws import adoption, removal
 
 REGION = "eu-central-1"
 NAME = "pacs"
@@ -325,3 +325,22 @@ def test_resource_when_there_and_tagged_then_found_by_what_terraform_imports_it_
     assert found(session, wanted) == {}
     made = make(vpc)
     assert found(session, wanted) == {type_: made}
+
+
+@pytest.mark.parametrize(
+    ("state", "network", "half"),
+    [
+        ({}, None, False),
+        ({"aws_vpc": {"id": "vpc-1"}}, "vpc-1", True),  # made, and in no state
+        ({"aws_vpc": {"id": "vpc-1"}}, "vpc-2", False),  # of somebody else's site of the same name
+        ({"aws_vpc": {"id": "vpc-1"}, "aws_db_instance": {"skip_final_snapshot": False}}, "vpc-1", False),
+        ({"aws_vpc": {"id": "vpc-1"}, "aws_db_instance": {"skip_final_snapshot": True}}, "vpc-1", True),  # taken over
+    ],
+)
+def test_database_when_not_in_the_state_as_it_is_to_be_then_is_not_removed_yet(
+    state: dict[str, Any], network: str | None, half: bool
+) -> None:
+    resources = [{"mode": "managed", "type": type_, "values": values} for type_, values in state.items()]
+    document = {"values": {"root_module": {"resources": resources}}}
+    found = {"DBSubnetGroup": {"VpcId": network}} if network else None
+    assert removal.is_half_known(document, found) is half

@@ -156,6 +156,7 @@ def test_command_when_interrupted_then_terraform_is_asked_to_end_and_waited_for(
 COUNT = """
 import json, signal, sys, time
 from pathlib import Path
+signal.alarm(60)
 asked = []
 signal.signal(signal.SIGINT, lambda *_: asked.append(1))
 print(json.dumps({"type": "waiting"}), flush=True)

@@ -224,6 +224,13 @@ def destroy(place: Place, report: Report = quiet, *, unguarded: bool = False) ->
     state = terraform.shown()
     if (guarded(state) or is_production(place)) and not unguarded:
         raise protected()
+    database = power.database(session, power.index_of(memory.name))
+    if is_half_known(state, database):
+        raise OrthwebError(
+            f"database {power.index_of(memory.name)}: a call that was interrupted made it, and Terraform's state does "
+            "not have it as it should be: it would stay, or go without a final snapshot",
+            "orthweb up takes it over; then repeat this",
+        )
     power.start_database(session, memory.name, report)
     if unguarded:
         _lift(terraform, report)
@@ -246,6 +253,14 @@ def destroy(place: Place, report: Report = quiet, *, unguarded: bool = False) ->
         report(Done(f"the index's final snapshot stays: {snapshot}"))
         for line in kept(session, memory.name, snapshot, key, datetime.now(UTC) + timedelta(days=KEY_DAYS)):
             report(Done(line))
+
+
+def is_half_known(state: Mapping[str, Any], database: Mapping[str, Any] | None) -> bool:
+    """Tell whether the site's database is in the account, and not in the state as it was to be made."""
+    known = [each["values"] for each in _resources(state) if each["type"] == "aws_db_instance"]
+    if known or database is None:
+        return any(each.get("skip_final_snapshot") for each in known)
+    return (database.get("DBSubnetGroup") or {}).get("VpcId") in identities(state)
 
 
 def _snapshot_of(state: Mapping[str, Any]) -> str:
