@@ -63,7 +63,9 @@ def _host() -> StoreHost:
 
     target = open_site(console.settings.site_file)
     if not isinstance(target, StoreHost):
-        raise UsageError("target: this one cannot look at its store", "run it where the site runs")
+        raise UsageError(
+            "target: this one cannot look at its store", "run it where the site runs (on AWS: docs/aws.md)"
+        )
     return target
 
 
