@@ -196,10 +196,11 @@ def _gaps(plan: Plan, volumes: Volumes) -> list[str]:
 
 
 def _assumptions(volumes: Volumes) -> tuple[str, ...]:
+    often = "once" if volumes.retrievals == 1 else f"{volumes.retrievals:g} times"
     return (
         f"{volumes.studies_per_day:g} studies a day of {volumes.study_size / 2**20:g} MiB, in instances of "
         f"{volumes.instance_size / 2**20:g} MiB; kept {volumes.retention_years:g} years",
-        f"each study leaves AWS {'once' if volumes.retrievals == 1 else f'{volumes.retrievals:g} times'} over the Internet; nothing is deducted for Direct Connect",
+        f"each study leaves AWS {often} over the Internet; nothing is deducted for Direct Connect",
         f"the site is {volumes.months} months old and everything since has been kept",
         f"on demand, {HOURS} hours a month: no savings plan, no reservation, no free tier, no tax, no support plan",
         f"an instance is {OBJECTS} objects and {INDEX_BYTES // 1024} KiB of index; {REOPENED:.0%} of old studies are "
