@@ -87,6 +87,8 @@ class Network:
         """Make a namespace, in place of one of that name, and give it a cable to the bridge."""
         self.leave(namespace)
         cable = f"{self.label}{address.rpartition('.')[2]}"
+        # The kernel takes its time to remove the former one with the namespace.
+        subprocess.run(["ip", "-n", self.namespace, "link", "delete", cable], capture_output=True, check=False)
         ip("netns", "add", namespace)
         ip("-n", namespace, "link", "set", "lo", "up")
         ip("-n", self.namespace, "link", "add", cable, "type", "veth", "peer", "name", INTERFACE, "netns", namespace)

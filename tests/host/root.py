@@ -81,11 +81,12 @@ done
 # The network is set up from outside; cloud-init would ask for an address once more.
 rm -f /usr/sbin/dhcpcd
 cat >/etc/cloud/cloud.cfg.d/90-image.cfg <<CLOUD
-apt_preserve_sources_list: true
+apt: {preserve_sources_list: true}
 datasource_list: [Ec2]
 datasource: {Ec2: {strict_id: false, metadata_urls: ["http://169.254.169.254"], max_wait: 60, timeout: 5}}
 manage_etc_hosts: true
 network: {config: disabled}
+updates: {network: {when: [boot-new-instance]}}
 CLOUD
 umount /proc
 """

@@ -59,7 +59,7 @@ def resolving(network: Network) -> Iterator[None]:
 def access(world: World, folder: Path) -> SiteAccess:
     """Give how to reach the site, as `orthweb up` takes it from the account's secrets."""
     folder.mkdir(mode=0o700, exist_ok=True)
-    tls, admin = world.secret("tls"), world.secret("admin")
+    tls, admin, shared = world.secret("tls"), world.secret("admin"), world.secret("site")
     for name in ("site-ca.pem", "check.pem", "check.key"):
         path = folder / name
         path.touch(0o600)
@@ -73,6 +73,7 @@ def access(world: World, folder: Path) -> SiteAccess:
         ca=folder / "site-ca.pem",
         credentials=Credentials(admin["username"], admin["password"]),
         client=CertificatePair(folder / "check.pem", folder / "check.key"),
+        check_aet=shared["check_aet"],
     )
 
 
@@ -80,7 +81,7 @@ def validate(access: SiteAccess, namespace: str) -> dict[str, tuple[str, str]]:
     """Run all checks from a namespace; give status and evidence by the check's id."""
     assert access.client is not None
     given = {
-        **{name: getattr(access, name) for name in ("name", "host", "https_port", "dicom_port", "aet")},
+        **{name: getattr(access, name) for name in ("name", "host", "https_port", "dicom_port", "aet", "check_aet")},
         "ca": str(access.ca),
         "credentials": {"user": access.credentials.user, "password": access.credentials.password},
         "client": [str(access.client.certificate), str(access.client.key)],
