@@ -79,6 +79,16 @@ def test_tests_when_one_lane_fails_then_all_have_run_and_the_end_says_which(stan
     assert set(said.splitlines()[-3:]) == set(expected.values())
 
 
+@pytest.mark.parametrize(("options", "code"), [((), 1), (("-k", "certificate"), 0)])
+def test_tests_when_a_lane_has_none_then_fails_unless_options_choose(
+    standin: Path, options: tuple[str, ...], code: int
+) -> None:
+    (standin.parent / "processes").write_text("code=5\n")
+    running = start(standin, *options)
+    said, _ = running.communicate(timeout=20)
+    assert (running.returncode, "processes: passed" in said) == (code, False)
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_tests_when_interrupted_then_each_lane_cleans_up_once_and_is_heard(
     standin: Path, number: signal.Signals, code: int
