@@ -15,7 +15,7 @@ from moto import mock_aws
 
 from orthweb.aws.session import Session
 from orthweb.errors import OrthwebError, UsageError
-from orthweb.targets.aws import hosts, planning, power
+from orthweb.targets.aws import cautions, hosts, planning, power
 from orthweb.targets.aws.hosts import Waiting
 from orthweb.targets.aws.place import Memory
 from orthweb.targets.base import quiet
@@ -315,16 +315,16 @@ def test_credentials_when_of_another_account_then_refused() -> None:
 def test_warnings_when_everyone_may_come_and_little_is_protected_then_say_so() -> None:
     open_to_all = 'production = false\n[modalities.ct]\naet = "CT"\nhost = "ct.example.org"\nport = 104\n'
     found = site(open_to_all).model_copy()
-    said = {item.what: item.why for item in planning.warnings(found)}
+    said = {item.what: item.why for item in cautions.warnings(found)}
     assert set(said) == {"aws.production", "aws.topology", "archive.image", "modalities.ct", "aws.state_bucket"}
     everyone = site('[archive]\nimage = "upstream"\n').aws.model_copy(
         update={"https_from": (planning_range(),), "dicom_from": (planning_range(),)}
     )
-    both = {item.what for item in planning.warnings(found.model_copy(update={"aws": everyone}))}
+    both = {item.what for item in cautions.warnings(found.model_copy(update={"aws": everyone}))}
     assert {"aws.https_from", "aws.dicom_from"} <= both
 
 
 def planning_range() -> Any:
     from ipaddress import IPv4Network
 
-    return IPv4Network(planning.EVERYONE)
+    return IPv4Network(cautions.EVERYONE)

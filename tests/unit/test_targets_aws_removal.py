@@ -18,7 +18,7 @@ from orthweb.aws.session import Session
 from orthweb.errors import OrthwebError, UsageError
 from orthweb.permissions.policy import KEEPING
 from orthweb.sitefile import parse
-from orthweb.targets.aws import planning, removal, work
+from orthweb.targets.aws import leftovers, planning, removal, work
 from orthweb.targets.aws.place import Memory, Place
 from orthweb.targets.base import quiet
 
@@ -236,11 +236,11 @@ def test_leftovers_when_terraform_removed_them_then_what_aws_still_lists_does_no
         "Vpc"
     ]["VpcId"]
     kept = secret("orthweb/pacs/other")
-    assert len(list(removal.leftovers(session, "pacs"))) == 2
+    assert len(list(leftovers.leftovers(session, "pacs"))) == 2
     removed = removal.identities(state(("aws_vpc", {"id": vpc, "cidr_block": "10.83.0.0/16"})))
-    assert list(removal.leftovers(session, "pacs", removed)) == [kept]
+    assert list(leftovers.leftovers(session, "pacs", removed)) == [kept]
     client("secretsmanager").delete_secret(SecretId=kept, RecoveryWindowInDays=30)
-    assert list(removal.leftovers(session, "pacs", removed)) == []
+    assert list(leftovers.leftovers(session, "pacs", removed)) == []
 
 
 def test_leftovers_when_aws_forgets_them_late_then_are_waited_for(session: Session) -> None:
@@ -252,7 +252,7 @@ def test_leftovers_when_aws_forgets_them_late_then_are_waited_for(session: Sessi
         if now[0] > 30:
             client("secretsmanager").delete_secret(SecretId=arn, ForceDeleteWithoutRecovery=True)
 
-    assert removal.lasting(session, "pacs", (), lines.append, clock=lambda: now[0], sleep=sleep) == []
+    assert leftovers.lasting(session, "pacs", (), lines.append, clock=lambda: now[0], sleep=sleep) == []
     assert lines[0] == f"waiting for AWS to forget {arn}"
 
 
@@ -263,8 +263,8 @@ def test_leftovers_when_they_stay_then_are_told_after_a_while(session: Session) 
     def sleep(seconds: float) -> None:
         now[0] += seconds
 
-    assert removal.lasting(session, "pacs", (), clock=lambda: now[0], sleep=sleep) == [arn]
-    assert now[0] == removal.PATIENCE
+    assert leftovers.lasting(session, "pacs", (), clock=lambda: now[0], sleep=sleep) == [arn]
+    assert now[0] == leftovers.PATIENCE
 
 
 def test_credentials_when_of_another_account_then_nothing_is_removed(session: Session, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from orthweb.access import SiteAccess
 from orthweb.errors import NotRunningError, OrthwebError
 from orthweb.image import Role
 from orthweb.image.engine import Engine
-from orthweb.targets.aws import changes, hosts, images, planning, power, reaching
+from orthweb.targets.aws import cautions, changes, hosts, images, planning, power, reaching
 from orthweb.targets.aws.hosts import FAILED_SECONDS, READY_SECONDS, Waiting
 from orthweb.targets.aws.place import Place
 from orthweb.targets.aws.planning import Planned, Ready
@@ -99,7 +99,7 @@ class Bringup:
             started = power.start(ready.session, place.site.name, self._report) if known.known else []
             planned = planning.plan(place, ready, self._report)
             items = self._items(ready, planned, roles)
-            for line in [f"! {each.what}: {each.why}" for each in planning.lost(planned)] + planned.summary:
+            for line in [f"! {each.what}: {each.why}" for each in cautions.lost(planned.gone)] + planned.summary:
                 self._report(Done(line))
             # From now on there may be something in the account.
             place.remember(replace(ready.memory, outputs=known.outputs))
@@ -142,14 +142,14 @@ class Bringup:
 
     def _items(self, ready: Ready, planned: Planned, roles: Sequence[Role]) -> list[PlanItem]:
         site = self._place.site
-        items = [*planning.lost(planned), *changes.items(planned.changes)]
+        items = [*cautions.lost(planned.gone), *changes.items(planned.changes)]
         items += [
             PlanItem(
                 "create", f"image {site.name}/{role}:{ready.image_tag}", "built here, pushed to the site's repository"
             )
             for role in roles
         ]
-        return items + list(planning.warnings(site))
+        return items + list(cautions.warnings(site))
 
     def _answer(self, dns_target: str) -> None:
         """Wait for the first verified answer from outside."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -27,14 +27,13 @@ from orthweb.targets.aws.place import Memory, Place
 from orthweb.targets.aws.progress import Progress
 from orthweb.targets.aws.terraform import Program, Terraform, find
 from orthweb.targets.aws.words import named
-from orthweb.targets.base import Done, PlanItem, Report, quiet
+from orthweb.targets.base import Done, Report, quiet
 from orthweb.targets.host import folder
 from orthweb.targets.host.rendering import modality_authorities
 
 if TYPE_CHECKING:
-    from ipaddress import IPv4Network
+    pass
 
-EVERYONE: Final = "0.0.0.0/0"
 
 _VARIABLES: Final = "applied.tfvars.json"
 _PLAN: Final = "applied.plan.json"
@@ -369,55 +368,3 @@ def cost_of(place: Place, document: Mapping[str, Any]) -> str:
         return estimate(parse(document), volumes, known(place.prices)).headline
     except OrthwebError:
         return ""
-
-
-def lost(planned: Planned) -> Iterator[PlanItem]:
-    """Say what was deleted by hand, and would be made anew without what was in it."""
-    for what in planned.gone:
-        hint = "its content is lost, and an empty one would be made"
-        if what == "database":
-            hint = (
-                "an empty index would be made beside the images that there are: name a snapshot in "
-                "aws.database.snapshot first (aws rds describe-db-snapshots)"
-            )
-        yield PlanItem("warn", what, f"is not in the account any more: {hint}")
-
-
-def warnings(site: Site) -> Iterator[PlanItem]:
-    """Say what is allowed and should be known."""
-    yield from _open_to_all("aws.https_from", site.aws.https_from, "HTTPS: every password can be tried from anywhere")
-    if site.tls.client_certificates != "required":
-        hint = 'DICOM TLS: name your networks, or set tls.client_certificates = "required"'
-        yield from _open_to_all("aws.dicom_from", site.aws.dicom_from, hint)
-    if not site.aws.production:
-        yield PlanItem("warn", "aws.production", "false: database, bucket and keys are not protected against removal")
-    if site.aws.topology == "single":
-        yield PlanItem(
-            "warn", "aws.topology", "single: an outage of the host or its zone stops the site (ha: it does not)"
-        )
-    else:
-        yield PlanItem(
-            "warn",
-            "aws.topology",
-            "ha: a host in another zone than the database takes images in more slowly (docs/aws.md)",
-        )
-    if site.archive.image == "debian" and site.aws.images.archive is None:
-        yield PlanItem(
-            "warn",
-            "archive.image",
-            "debian: its PostgreSQL plugin asks a managed database twice as often as a newer one; "
-            '"upstream" takes images in 1.5 to 2.5 times as fast there',
-        )
-    for name in render.unreachable_modalities(site):
-        yield PlanItem(
-            "warn", f"modalities.{name}", "the archive may not send to it: name its network in aws.modality_networks"
-        )
-    if site.aws.state_bucket is None:
-        yield PlanItem(
-            "warn", "aws.state_bucket", "Terraform's state is on this machine alone: keep .orthweb, or name a bucket"
-        )
-
-
-def _open_to_all(key: str, ranges: Sequence[IPv4Network], words: str) -> Iterator[PlanItem]:
-    if EVERYONE in map(str, ranges):
-        yield PlanItem("warn", key, f"the whole internet may reach {words}")

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from orthweb.aws.errors import AwsError, told
 from orthweb.aws.session import Session
 from orthweb.errors import OrthwebError, UsageError
-from orthweb.targets.aws import hosts, planning, power, reaching
+from orthweb.targets.aws import hosts, leftovers, planning, power, reaching
 from orthweb.targets.aws.changes import KEPT, changes, is_protected
 from orthweb.targets.aws.place import Memory, Place
 from orthweb.targets.aws.progress import Progress
@@ -41,9 +40,6 @@ GUARD: Final = "terraform_data.guard"
 
 KEY_DAYS: Final = 30
 """So long AWS keeps a site's keys after their deletion was asked for (terraform/modules/keys)."""
-
-PATIENCE: Final = 120.0
-"""Seconds until what AWS still lists is told to a person: it lists removed things for a while, some for an hour."""
 
 
 def is_production(place: Place) -> bool:
@@ -242,7 +238,7 @@ def destroy(place: Place, report: Report = quiet, *, unguarded: bool = False) ->
     terraform.plan(Progress(report).message, {}, ["-destroy", UNPROTECTED])
     terraform.apply(Progress(report).message)
     hosts.forget(session, memory.name)
-    left = lasting(session, memory.name, identities(state), report)
+    left = leftovers.lasting(session, memory.name, identities(state), report)
     for arn in left:
         report(Done(f"! AWS still lists {arn}"))
     if left:
@@ -319,96 +315,6 @@ def identities(state: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(
         str(each["values"][key]) for each in _resources(state) for key in ("arn", "id") if each["values"].get(key)
     )
-
-
-def lasting(
-    session: Session,
-    name: str,
-    removed: Collection[str],
-    report: Report = quiet,
-    *,
-    clock: Callable[[], float] = time.monotonic,
-    sleep: Callable[[float], None] = time.sleep,
-) -> list[str]:
-    """Wait for what is still listed to go, as long as that is worth it; give the ARNs of what does not."""
-    started = clock()
-    while left := list(leftovers(session, name, removed)):
-        if clock() - started >= PATIENCE:
-            break
-        report(f"waiting for AWS to forget {left[0]}" + (f" and {len(left) - 1} more" if len(left) > 1 else ""))
-        sleep(10.0)
-    return left
-
-
-def leftovers(session: Session, name: str, removed: Collection[str] = ()) -> Iterator[str]:
-    """List what carries the site's tag and is not on its way out: ARNs.
-
-    The final snapshot, and keys and secrets that AWS deletes after their waiting period, are meant to be there.
-    https://docs.aws.amazon.com/resourcegroupstagging/latest/APIReference/API_GetResources.html
-
-    Parameters
-    ----------
-    removed : ARNs and ids of what Terraform removed: AWS lists what was tagged as well as what is.
-    """
-    with told("resources of the site"):
-        pages = session.client("resourcegroupstaggingapi").get_paginator("get_resources")
-        found = [
-            str(each["ResourceARN"])
-            for page in pages.paginate(TagFilters=[{"Key": "orthweb:site", "Values": [name]}])
-            for each in page["ResourceTagMappingList"]
-        ]
-    for arn in sorted(found):
-        service, resource = arn.split(":", 5)[2], arn.split(":", 5)[5]
-        if service == "rds" and resource.startswith("snapshot:"):
-            continue
-        if {arn, resource.rpartition("/")[2], resource.partition(":")[2]} & set(removed) - {""}:
-            continue
-        if not _gone(session, service, resource, arn):
-            yield arn
-
-
-def _gone(session: Session, service: str, resource: str, arn: str) -> bool:
-    """Tell whether something that is still listed is over: AWS lists it for an hour or longer."""
-    kind, _, identity = resource.partition("/")
-    asks: dict[tuple[str, str], Any] = {
-        ("ec2", "instance"): lambda client: _state(
-            client.describe_instances(InstanceIds=[identity]), "Reservations", "Instances", "State", "Name"
-        ),
-        ("ec2", "natgateway"): lambda client: _state(
-            client.describe_nat_gateways(NatGatewayIds=[identity]), "NatGateways", "State"
-        ),
-        ("ec2", "vpc-endpoint"): lambda client: _state(
-            client.describe_vpc_endpoints(VpcEndpointIds=[identity]), "VpcEndpoints", "State"
-        ),
-        ("ec2", "volume"): lambda client: _state(client.describe_volumes(VolumeIds=[identity]), "Volumes", "State"),
-        ("ec2", "network-interface"): lambda client: _state(
-            client.describe_network_interfaces(NetworkInterfaceIds=[identity]), "NetworkInterfaces", "Status"
-        ),
-        ("kms", "key"): lambda client: client.describe_key(KeyId=arn)["KeyMetadata"]["KeyState"],
-        ("secretsmanager", "secret"): lambda client: (
-            "deleted" if "DeletedDate" in client.describe_secret(SecretId=arn) else "there"
-        ),
-    }
-    ask = asks.get((service, kind)) or asks.get((service, resource.partition(":")[0]))
-    if ask is None:
-        return False
-    try:
-        with told(arn):
-            state = str(ask(session.client(service))).lower()
-    except AwsError as error:
-        return "NotFound" in error.code
-    return state in ("terminated", "shutting-down", "deleted", "deleting", "pendingdeletion", "")
-
-
-def _state(answer: Any, *path: str) -> str:
-    """Follow lists and dictionaries to a state; empty when there is nothing."""
-    for key in path:
-        if isinstance(answer, list):
-            if not answer:
-                return ""
-            answer = answer[0]
-        answer = answer.get(key, "")
-    return answer if isinstance(answer, str) else ""
 
 
 def remove_folder(place: Place) -> None:
