@@ -47,6 +47,7 @@ KEYS: Final[Mapping[str, str]] = {
     "deletion_protection": "aws.production",
     "desired_capacity": "aws.hosts",
     "disable_api_termination": "aws.production",
+    "enable_deletion_protection": "aws.production",
     "engine_version": "aws.database.version",
     "force_destroy": "aws.production",
     "force_delete": "aws.production",
