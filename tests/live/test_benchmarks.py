@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -36,4 +37,12 @@ def test_run_when_a_benchmark_does_not_exist_then_names_those_that_do() -> None:
 
 def _run(*words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "benchmarks.run", *words]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        try:
+            out, errors = running.communicate()
+        except BaseException:
+            # Who ends this test ends its sites: killed, the benchmark would leave them running.
+            running.send_signal(signal.SIGINT)
+            running.communicate()
+            raise
+        return subprocess.CompletedProcess(command, running.returncode, out, errors)
