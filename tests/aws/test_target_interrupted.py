@@ -25,7 +25,7 @@ from aws.driven_life import IMAGES
 from aws.emulator import Emulator, emulator
 from aws.standins import Hosts
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(1500)
 
 NAME = "storm"
 REGION = "eu-central-1"
@@ -82,7 +82,7 @@ class Storm:
 
     def end(self, step: str, process: subprocess.Popen[str]) -> None:
         """Note what a verb said."""
-        out, _ = process.communicate(timeout=300)
+        out, _ = process.communicate(timeout=600)
         self.said[step] = process.returncode, out
 
     def asked(self, operation: str) -> int:
@@ -167,7 +167,7 @@ def _interrupted_in_a_pipe(storm: Storm) -> None:
     wait_for(lambda: storm.asked("RunInstances") > before, process)
     os.killpg(process.pid, signal.SIGINT)
     storm.aws.refuse("ec2:RunInstances", "")
-    process.wait(timeout=300)
+    process.wait(timeout=600)
     deadline = time.monotonic() + 240
     while storm.at_work():
         assert time.monotonic() < deadline
@@ -188,7 +188,7 @@ def _killed(storm: Storm) -> None:
     again = storm.start("up", "exec {} > again.log 2>&1")
     wait_for(lambda: log.exists() and "Terraform of an earlier call" in log.read_text(), again)
     storm.aws.database(f"{NAME}-index", status="available")
-    again.wait(timeout=300)
+    again.wait(timeout=600)
     storm.said["again"] = again.returncode, log.read_text()
     storm.modified = storm.asked("ModifyDBInstance") - before
 
