@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 from moto import mock_aws
 
+from orthweb import secrets
 from orthweb.aws.session import Session
 from orthweb.errors import OrthwebError, UsageError
-from orthweb.targets.aws import cautions, hosts, planning, power
+from orthweb.targets.aws import cautions, hosts, planning, power, reaching
 from orthweb.targets.aws.hosts import Waiting
-from orthweb.targets.aws.place import Memory
+from orthweb.targets.aws.logs import CloudWatchLogs
+from orthweb.targets.aws.place import Memory, Place
 from orthweb.targets.base import quiet
 
 REGION = "eu-central-1"
@@ -328,3 +332,30 @@ def planning_range() -> Any:
     from ipaddress import IPv4Network
 
     return IPv4Network(cautions.EVERYONE)
+
+
+def test_fetch_when_the_site_file_has_another_name_by_now_then_finds_the_site_as_it_was_made(
+    session: Session, tmp_path: Path
+) -> None:
+    place = Place(site(name="other"), tmp_path)
+    place.make()
+    place.remember(MEMORY)
+    for which, values in (
+        ("admin", {"username": "admin", "password": "chosen-by-a-host"}),
+        ("tls", {"site-ca.pem": "a", "check.pem": "b", "check.key": "c"}),
+        ("site", {"check_aet": "OWCHECK"}),
+    ):
+        client("secretsmanager").create_secret(Name=f"orthweb/pacs/{which}", SecretString=json.dumps(values))
+    reaching.fetch(session, place)
+    assert secrets.admin_password(place.state.secrets) == "chosen-by-a-host"
+
+
+def test_logs_when_the_index_is_a_managed_database_then_its_log_is_called_as_everywhere(session: Session) -> None:
+    group = "/aws/rds/instance/pacs-index/postgresql"
+    client("logs").create_log_group(logGroupName=group)
+    client("logs").create_log_stream(logGroupName=group, logStreamName="pacs-index.0")
+    event = {"timestamp": int(time.time() * 1000), "message": "connection authorized"}
+    client("logs").put_log_events(logGroupName=group, logStreamName="pacs-index.0", logEvents=[event])
+    found = CloudWatchLogs(session, {"database": group, "vpc-flow": "/orthweb/pacs/vpc-flow"})
+    assert found.names() == ["index"]
+    assert found.tail("index", 5).new() == ["pacs-index.0  connection authorized"]
