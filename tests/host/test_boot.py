@@ -20,7 +20,7 @@ from host.conftest import measured
 from host.machine import Machine
 from host.visitors import validate
 from host.world import World
-from live.counting import TIMEOUTS, account, client, eventually, samples, sending
+from live.counting import TIMEOUTS, account, client, eventually, many_samples, samples, sending
 from orthweb.access import SiteAccess
 from orthweb.dicom.peer import Peer
 from orthweb.pki.issue import SERVER, Identity, Leaf, certificate_pem, key_pem, new_leaf
@@ -200,7 +200,7 @@ def images_coming_in(site: SiteAccess, tmp_path: Path) -> Iterator[Callable[[], 
 
     Gives a wait for some more, which gives the statuses of all.
     """
-    sent = samples(tmp_path, 1500, seed=str(tmp_path))
+    sent = many_samples(tmp_path, 1500, seed=str(tmp_path), series=3)
     with sending(Peer.of_site(site, timeouts=TIMEOUTS), sent, associations=1, patience=200) as books:
 
         def more() -> Counter[int]:

@@ -116,7 +116,8 @@ class World:
 
     def _make_group(self) -> None:
         scaling = self.client("autoscaling")
-        scaling.create_launch_configuration(LaunchConfigurationName=self.name, ImageId="ami-0deb1a13a0d640002")
+        image, kind = "ami-0deb1a13a0d640002", "t3.large"
+        scaling.create_launch_configuration(LaunchConfigurationName=self.name, ImageId=image, InstanceType=kind)
         zones = [f"{REGION}a", f"{REGION}b"]
         scaling.create_auto_scaling_group(
             AutoScalingGroupName=self.name, LaunchConfigurationName=self.name, MinSize=0, MaxSize=4,
