@@ -117,6 +117,7 @@ module "database" {
   zone               = module.network.zones[0] # the single host's, see compute
   security_group_id  = module.security.database_security_group_id
   data_key_arn       = module.keys.data_key_arn
+  storage_key_arn    = coalesce(var.database_key_arn, module.keys.data_key_arn)
   logs_key_arn       = module.keys.logs_key_arn
   log_retention_days = var.log_retention_days
   instance_class     = var.database_instance_class

@@ -523,6 +523,20 @@ variable "database_snapshot" {
   default     = null
 }
 
+variable "database_key_arn" {
+  description = "KMS key of your own, in the site's region, for the database and its snapshots: it and they are readable for as long as you keep it. null is the site's key, which goes with the site. Looked at only when the database is made, and not with database_snapshot: a database keeps the key of its snapshot."
+  type        = string
+  default     = null
+
+  validation {
+    condition = (
+      var.database_key_arn == null ? true :
+      can(regex("^arn:[a-z-]+:kms:[a-z0-9-]+:[0-9]{12}:key/", var.database_key_arn))
+    )
+    error_message = "database_key_arn must be a KMS key's ARN (not an alias)."
+  }
+}
+
 variable "backup" {
   description = "true backs up database and bucket with AWS Backup, in a vault that is locked in production."
   type        = bool

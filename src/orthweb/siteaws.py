@@ -134,9 +134,16 @@ class AwsDatabase(Section):
         default=None,
         min_length=1,
         max_length=255,
-        examples=["orthweb-final-0a1b2c3d"],
+        examples=["orthweb-final-20261123-080000"],
         description="Snapshot (identifier or ARN) to make the database from, such as the final one of a destroyed "
         "site; looked at only when the database is made.",
+    )
+    key: KeyArn | None = Field(
+        default=None,
+        examples=["arn:aws:kms:eu-central-1:111122223333:key/1a2b3c4d"],
+        description="KMS key of your own for the database and its snapshots, which stay readable for as long as you "
+        "keep it; without it the site's key, which goes with the site. Looked at only when the database is made, and "
+        "not with a snapshot, whose key the database keeps.",
     )
 
 

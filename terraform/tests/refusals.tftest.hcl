@@ -38,6 +38,7 @@ run "values_of_the_wrong_form" {
     database_instance_class = "t4g.medium"
     database_engine_version = "9.6"
     database_storage        = 5
+    database_key_arn        = "alias/hospital"
     database_backup_days    = 0
     given_secrets           = ["index"]
     secrets_version         = 0
@@ -52,7 +53,7 @@ run "values_of_the_wrong_form" {
     var.cli_cidr_block, var.pubkey_data, var.modality_endpoints, var.vpc_cidr, var.zone_count, var.vpn_client_ca_arn,
     var.vpn_cidr_block, var.host_count, var.disk_size, var.ami_id, var.images, var.image_tag, var.site_files,
     var.object_lock_days, var.replica_bucket_arn, var.database_instance_class, var.database_engine_version,
-    var.database_storage, var.database_backup_days, var.given_secrets, var.secrets_version, var.rotation_days, var.alarm_email,
+    var.database_storage, var.database_key_arn, var.database_backup_days, var.given_secrets, var.secrets_version, var.rotation_days, var.alarm_email,
     var.log_retention_days, var.site_file,
   ]
 }

@@ -11,6 +11,7 @@ variables {
   topology           = "single"
   production         = false
   data_key_arn       = "arn:aws:kms:eu-central-1:123456789012:key/data"
+  storage_key_arn    = "arn:aws:kms:eu-central-1:123456789012:key/storage"
   logs_key_arn       = "arn:aws:kms:eu-central-1:123456789012:key/logs"
   log_retention_days = 400
 
@@ -37,7 +38,7 @@ run "the_index_is_encrypted_private_and_beside_its_host" {
 
   assert {
     condition = (
-      aws_db_instance.this.storage_encrypted && aws_db_instance.this.kms_key_id == var.data_key_arn &&
+      aws_db_instance.this.storage_encrypted && aws_db_instance.this.kms_key_id == var.storage_key_arn &&
       aws_db_instance.this.master_user_secret_kms_key_id == var.data_key_arn && aws_db_instance.this.performance_insights_kms_key_id == var.data_key_arn
     )
     error_message = "The index must be encrypted with the site's key, and what RDS keeps of it elsewhere too."

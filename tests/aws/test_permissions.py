@@ -118,7 +118,7 @@ def test_calls_of_orthweb_when_judged_by_the_resources_that_they_named_then_are_
     assert life.aws is not None
     policy = statements(Scope(life.name, DRIVEN_REGION, ACCOUNT, snapshot=SNAPSHOT))
     calls = [call for call in life.aws.calls() if call.deployer and not call.terraform]
-    assert len(calls) > 50
+    assert len(calls) > 25
     assert judged(calls, policy, DRIVEN_REGION) == (set(), set())
 
 

@@ -89,6 +89,7 @@ def variables(
         "database_max_storage": _gib(database.max_storage),
         "database_backup_days": database.backup_days,
         "database_snapshot": database.snapshot,
+        "database_key_arn": database.key,
         "backup": aws.backup,
         "given_secrets": sorted(given),
         "secrets_version": secrets_version,

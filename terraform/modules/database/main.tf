@@ -129,7 +129,7 @@ resource "aws_db_instance" "this" {
   allocated_storage     = var.storage
   max_allocated_storage = var.max_storage
   storage_encrypted     = true
-  kms_key_id            = var.data_key_arn
+  kms_key_id            = var.storage_key_arn
 
   db_subnet_group_name   = aws_db_subnet_group.this.name
   vpc_security_group_ids = [var.security_group_id]

@@ -63,6 +63,11 @@ variable "data_key_arn" {
   }
 }
 
+variable "storage_key_arn" {
+  description = "KMS key of the database's volume and snapshots: the site's, or one that outlives the site."
+  type        = string
+}
+
 variable "logs_key_arn" {
   description = "KMS key of PostgreSQL's logs."
   type        = string
