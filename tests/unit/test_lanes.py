@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -138,3 +139,16 @@ def test_free_port_when_another_process_of_tests_chose_it_then_gives_the_next(mo
         monkeypatch.setattr(random, "randint", lambda *_: next(numbers))
         assert free_port() != chosen
         other.kill()
+
+
+def test_folder_when_it_has_tests_of_a_lane_then_that_lane_reads_it(request: pytest.FixtureRequest) -> None:
+    shared: Any = request.config.pluginmanager.get_plugin(str(ROOT / "tests/conftest.py"))
+    for tier in shared.TIERS:
+        readers = {
+            chosen
+            for chosen in LANES
+            if not shared.pytest_ignore_collect(
+                ROOT / "tests" / tier, SimpleNamespace(getoption=lambda _, of=chosen: of)
+            )
+        }
+        assert readers == {shared.lane(tier, ()), shared.lane(tier, ("docker_engine",))}
