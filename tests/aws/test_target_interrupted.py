@@ -53,6 +53,7 @@ class Storm:
     said: dict[str, tuple[int, str]] = field(default_factory=dict)
     made: Counter[str] = field(default_factory=Counter)
     modified: int = 0
+    before: set[str] = field(default_factory=set)
     unmoved: list[str] = field(default_factory=list)
     moved: list[str] = field(default_factory=list)
     left: set[str] = field(default_factory=set)
@@ -125,11 +126,12 @@ def storm(
         python = {"PYTHONPATH": str(Path(__file__).parents[1]), "HOME": str(folder), "COLUMNS": "120"}
         path = {"PATH": os.environ.get("PATH", os.defpath)}
         found = Storm(folder, aws, {**python, **path, **terraform_environment, **aws.environment(REGION)})
+        found.before = aws.resources(REGION)
         try:
             _power_cut(found)
             _interrupted_in_a_pipe(found)
             found.end("finished", found.start("up"))
-            found.made = Counter(line.split()[0] for line in aws.resources(REGION))
+            found.made = Counter(line.split()[0] for line in aws.resources(REGION) - found.before)
             _killed(found)
             _shared(found)
             yield found
@@ -208,7 +210,7 @@ def _shared(storm: Storm) -> None:
     (storm.colleague / "site.toml").write_text(shared)
     for verb in ("status", "credentials --json", "destroy --data --yes"):
         storm.end(f"colleague's {verb.split()[0]}", storm.start(verb, folder=storm.colleague))
-    storm.left = {line.split()[0] for line in storm.aws.resources(REGION)}
+    storm.left = {line.split()[0] for line in storm.aws.resources(REGION) - storm.before}
 
 
 def test_up_when_the_power_failed_while_the_database_was_made_then_it_is_taken_over(storm: Storm) -> None:
