@@ -287,6 +287,17 @@ def test_renewed_certificate_of_the_owner_is_served_while_images_come_in(
     assert containers(host) == running
 
 
+def test_figures_that_the_alarms_need_are_in_the_log_group_of_the_agents(the_world: World, host: Machine) -> None:
+    lines = the_world.log_events()[the_world.log_groups["host"], host.identity]
+    figures = [found for found in map(json.loads, lines) if found.get("event") == "figures"]
+    latest = figures[-1]
+    assert latest["healthy"] == 1, figures
+    assert 0 < latest["disk_used_percent"] < 100
+    assert 0 < latest["memory_used_percent"] < 100
+    assert latest["certificate_days"] > 30
+    assert latest["archive_jobs_waiting"] == 0
+
+
 def images_of(site: SiteAccess) -> int:
     """Count what is in the archive."""
     with client(site) as http:
