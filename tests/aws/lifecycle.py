@@ -150,6 +150,9 @@ class Lifecycle:
         yield "resources", aws.resources(plot.region) - before
         yield "secrets", _secrets(aws, plot.region)
         yield "again", terraform.changes("again", *given)
+        if plot.variables.get("production"):
+            there = aws.resources(plot.region)
+            yield "refused", (terraform.refused(terraform.destroy), there, aws.resources(plot.region))
         if plot.changes:
             terraform.variables(**plot.changes)
             yield "change", terraform.changes("change", *given)
@@ -157,12 +160,6 @@ class Lifecycle:
             yield "changed", terraform.state()
             yield "settled", terraform.changes("settled", *given)
         plot.use(aws, aws.resources(plot.region))
-        if plot.variables.get("production"):
-            there = aws.resources(plot.region)
-            yield "refused", (terraform.refused(terraform.destroy), there, aws.resources(plot.region))
-            terraform.variables(production=False)
-            terraform.plan("unprotected", *given)
-            terraform.apply("unprotected", *given)
         if plot.readme:
             for line in readme_block(terraform.folder, "Destroy").lines:
                 terraform.type_in(line, "yes\n")

@@ -40,7 +40,7 @@ def stranger() -> Plot:
 
 
 def single() -> Plot:
-    """Give one host in production, with secrets of the owner's own; then another size, version and one more range."""
+    """Give one host in production, with own secrets; then another size and version, one more range, no production."""
     return Plot(
         "single",
         {
@@ -57,6 +57,7 @@ def single() -> Plot:
             "instance_type": "t3.xlarge",
             "image_tag": "1.1.0",
             "https_cidr_blocks": [CLINIC, BRANCH],
+            "production": False,
         },
         secrets=canaries(),
     )
