@@ -75,11 +75,11 @@ class Figures:
 
 
 def certificate_days(folder: Path, now: datetime) -> float | None:
-    """Give the days until the first of the site's certificates ends; None without any."""
+    """Give the days until the first of the site's certificates ends, the owner's own included; None without any."""
     ends = []
-    for name in shared.SHARED:
+    for path in (*(folder / f"{name}.pem" for name in shared.SHARED), *folder.glob("edge-own*.pem")):
         try:
-            found = x509.load_pem_x509_certificates((folder / f"{name}.pem").read_bytes())
+            found = x509.load_pem_x509_certificates(path.read_bytes())
         except (OSError, ValueError):
             continue
         ends += [each.not_valid_after_utc for each in found]

@@ -39,6 +39,12 @@ locals {
         namespace   = local.namespace, metric = "site-healthy", dimensions = {}
         statistic   = "Minimum", above = false, threshold = 1, period = 60, periods = 5, missing = "notBreaching"
       }
+      # Hosts renew what they made themselves a month before its end.
+      certificate-days = {
+        description = "A certificate of the site ends within two weeks: replace your own (orthweb up), or see why hosts do not renew theirs"
+        namespace   = local.namespace, metric = "certificate-days", dimensions = {}
+        statistic   = "Minimum", above = false, threshold = 14, period = 3600, periods = 1, missing = "notBreaching"
+      }
       archive-errors = {
         description = "The archive reports many errors: see the log group /orthweb/${var.name}/containers"
         namespace   = local.namespace, metric = "archive-errors", dimensions = {}

@@ -41,6 +41,12 @@ locals {
       value     = "$.memory_used_percent"
       unit      = "Percent"
     }
+    certificate-days = {
+      log_group = "host"
+      pattern   = "{ $.event = \"figures\" && $.certificate_days >= -10000 }"
+      value     = "$.certificate_days"
+      unit      = "Count"
+    }
     site-healthy = {
       log_group = "host"
       pattern   = "{ $.event = \"figures\" && $.healthy >= 0 }" # 1 or 0

@@ -15,7 +15,9 @@ from orthweb import pki
 from orthweb.errors import OrthwebError
 from orthweb.host.figures import INTERVAL, Figures, certificate_days, queues
 from orthweb.host.journal import Journal
+from orthweb.pki.issue import certificate_pem, new_authority
 from orthweb.site import Site
+from orthweb.state import FOLDER_NAME
 
 FILTERS = Path(__file__).parents[3] / "terraform/modules/observability/figures.tf"
 
@@ -39,6 +41,7 @@ class Said:
 
 
 def test_line_has_what_the_alarms_are_made_from(tmp_path: Path) -> None:
+    pki.ensure(tmp_path / FOLDER_NAME / "pki", Site(), tmp_path)
     said = Said(tmp_path, healthy=True)
     said.figures.tell()
     (line,) = said.lines
@@ -51,7 +54,7 @@ def test_line_has_what_the_alarms_are_made_from(tmp_path: Path) -> None:
     wanted = set(
         re.findall(r"\$\.(\w+)", "".join(re.findall(r'log_group = "host"\n\s+pattern.*\n.*', FILTERS.read_text())))
     )
-    assert {"level", "event", "disk_used_percent", "memory_used_percent", "healthy"} <= wanted
+    assert {"level", "event", "disk_used_percent", "memory_used_percent", "healthy", "certificate_days"} <= wanted
     assert wanted <= line.keys()
 
 
@@ -93,6 +96,9 @@ def test_days_are_those_of_the_certificate_that_ends_first(tmp_path: Path) -> No
     assert days > 30
     later = certificate_days(tmp_path / "pki", now + timedelta(days=10))
     assert later == pytest.approx(days - 10, abs=0.2)
+    made = new_authority("somebody", now - timedelta(days=3640))
+    (tmp_path / "pki/edge-own.pem").write_bytes(certificate_pem(made.chain))
+    assert certificate_days(tmp_path / "pki", now) == pytest.approx(10, abs=0.2)
 
 
 def test_queues_are_read_from_the_archives_own_metrics() -> None:
