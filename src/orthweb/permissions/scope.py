@@ -24,6 +24,7 @@ ALARMS: Final = (
     "host-recover",
     "site-silent",
     "site-unhealthy",
+    "certificate-days",
     "archive-errors",
     "failed-sign-ins",
     "database-cpu",
