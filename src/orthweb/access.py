@@ -59,6 +59,8 @@ class SiteAccess:
     client : a client certificate for DICOM that the edge accepts, if the caller has one.
     move_destination : see MoveDestination; None where the archive cannot reach the caller.
     check_aet : AE title that the site keeps for its checks, where there is no move destination that has it.
+    local : where the machine that keeps the site reaches its own edge, when `host` may lead elsewhere: to a load
+        balancer, or out of its network. None: `host` does.
     """
 
     name: str
@@ -73,6 +75,7 @@ class SiteAccess:
     client: CertificatePair | None = None
     move_destination: MoveDestination | None = None
     check_aet: str | None = None
+    local: str | None = None
 
     @property
     def url(self) -> str:

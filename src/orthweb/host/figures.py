@@ -99,12 +99,10 @@ def archive(access: SiteAccess, timeout: float = 5.0) -> dict[str, float]:
 
     Source: Orthanc Book, "Instrumentation with Prometheus" (``/tools/metrics-prometheus``).
     """
-    from orthweb.verification import client_context
+    from orthweb.targets.host.readiness import own_edge
 
-    login = httpx.BasicAuth(access.credentials.user, access.credentials.password)
     try:
-        context = client_context(access.ca)
-        with httpx.Client(base_url=access.url, verify=context, auth=login, timeout=timeout, trust_env=False) as client:
+        with own_edge(access, timeout) as client:
             return queues(client.get("/tools/metrics-prometheus").raise_for_status().text)
     except (httpx.HTTPError, OSError, ValueError, OrthwebError):
         return {}

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 def connectable(site: Site) -> str:
     """Give the name or address under which this machine reaches its own edge.
 
-    The hostname may be one that only the outside resolves; the certificates cover localhost and the addresses too.
+    The hostname may be one that only the outside resolves, or that leads to another machine.
     """
     addresses = [address for address in site.edge.listen if not address.is_unspecified]
     if len(addresses) < len(site.edge.listen) or any(
         address == ipaddress.ip_address("127.0.0.1") for address in addresses
     ):
-        return "localhost" if site.tls.certificate is None else site.hostname
-    return str(addresses[0]) if site.tls.certificate is None else site.hostname
+        return "localhost"
+    return str(addresses[0])
 
 
 def access(place: SitePlace) -> SiteAccess:
@@ -36,9 +36,12 @@ def access(place: SitePlace) -> SiteAccess:
     endpoints = place.kept_endpoints()
     kept = secrets.read(place.state.secrets)
     files = place.pki
+    here = connectable(place.site)
+    # The site's own certificates cover localhost and the addresses; the owner's need not.
+    own = place.site.tls.certificate is not None
     return SiteAccess(
         name=place.site.name,
-        host=connectable(place.site),
+        host=place.site.hostname if own else here,
         https_port=place.site.edge.https_port,
         dicom_port=place.site.edge.dicom_port,
         aet=place.site.dicom.aet,
@@ -50,4 +53,5 @@ def access(place: SitePlace) -> SiteAccess:
         move_destination=MoveDestination(
             endpoints.check_aet, endpoints.check_host, endpoints.check_port, files.check, files.site_ca.certificate
         ),
+        local=here if own else None,
     )

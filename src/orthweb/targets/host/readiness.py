@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import httpx
 
 from orthweb.access import SiteAccess
@@ -22,21 +24,45 @@ def ready(access: SiteAccess, timeout: float = 3.0) -> str | None:
     from orthweb.dicom.echo import echo
     from orthweb.dicom.peer import Peer, Timeouts
 
-    context = client_context(access.ca)
-    login = httpx.BasicAuth(access.credentials.user, access.credentials.password)
     known = access.move_destination.aet if access.move_destination else None
     try:
-        with httpx.Client(base_url=access.url, verify=context, auth=login, timeout=timeout, trust_env=False) as client:
+        with own_edge(access, timeout) as client:
             problem = _ours(client, known)
             if problem is not None:
                 return problem
     except (httpx.HTTPError, ValueError) as error:
         return f"HTTPS on port {access.https_port}: {str(error) or type(error).__name__}"
     try:
-        echo(Peer.of_site(access, known or "ORTHWEB", Timeouts(timeout, timeout, timeout)))
+        peer = Peer.of_site(access, known or "ORTHWEB", Timeouts(timeout, timeout, timeout))
+        if access.local is not None and peer.tls is not None:
+            peer = replace(peer, host=access.local, tls=replace(peer.tls, server_name=access.host))
+        echo(peer)
     except OrthwebError as error:
         return str(error)
     return None
+
+
+def own_edge(access: SiteAccess, timeout: float) -> httpx.Client:
+    """Give a client of this machine's own edge, whose certificate has to be for the site's name.
+
+    Parameters
+    ----------
+    timeout : seconds for each step of a request.
+    """
+
+    def name(request: httpx.Request) -> None:
+        if access.local is not None:
+            request.extensions = {**request.extensions, "sni_hostname": access.host}
+            request.headers["Host"] = f"{access.host}:{access.https_port}"
+
+    return httpx.Client(
+        base_url=replace(access, host=access.local or access.host).url,
+        verify=client_context(access.ca),
+        auth=httpx.BasicAuth(access.credentials.user, access.credentials.password),
+        timeout=timeout,
+        trust_env=False,
+        event_hooks={"request": [name]},
+    )
 
 
 def process_ready(process: ArchiveProcess, aet: str, secrets: Secrets, pki: Pki, timeout: float = 3.0) -> str | None:
