@@ -300,6 +300,32 @@ EVERYTHING: dict[str, tuple[Callable[[str], str], dict[str, Any]]] = {
         TAGS,
     ),
     "aws_ssm_parameter": (parameter, {"name": "/orthweb/pacs/site"}),
+    "aws_network_acl": (
+        lambda vpc: str(
+            client("ec2").create_network_acl(
+                VpcId=vpc, TagSpecifications=[{"ResourceType": "network-acl", "Tags": NAMED}]
+            )["NetworkAcl"]["NetworkAclId"]
+        ),
+        TAGS,
+    ),
+    "aws_route_table": (
+        lambda vpc: str(
+            client("ec2").create_route_table(
+                VpcId=vpc, TagSpecifications=[{"ResourceType": "route-table", "Tags": NAMED}]
+            )["RouteTable"]["RouteTableId"]
+        ),
+        TAGS,
+    ),
+    "aws_vpc_endpoint": (
+        lambda vpc: str(
+            client("ec2").create_vpc_endpoint(
+                VpcId=vpc,
+                ServiceName=f"com.amazonaws.{REGION}.s3",
+                TagSpecifications=[{"ResourceType": "vpc-endpoint", "Tags": NAMED}],
+            )["VpcEndpoint"]["VpcEndpointId"]
+        ),
+        TAGS,
+    ),
     "aws_subnet": (
         lambda vpc: str(
             client("ec2").create_subnet(

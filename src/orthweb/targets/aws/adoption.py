@@ -253,6 +253,16 @@ def _gateway(account: _Account, values: _Values) -> str | None:
     return account.one(found, "NatGatewayId")
 
 
+def _endpoint(account: _Account, values: _Values) -> str | None:
+    filters = [
+        {"Name": f"tag:{TAG}", "Values": [account.name]},
+        {"Name": "tag:Name", "Values": [values["tags"]["Name"]]},
+    ]
+    found = account.client("ec2").describe_vpc_endpoints(Filters=filters)["VpcEndpoints"]
+    there = [each for each in found if str(each["State"]).lower() in ("pending", "available")]
+    return account.one(there, "VpcEndpointId")
+
+
 def _group(account: _Account, values: _Values) -> str | None:
     name = str(values["name"])
     client = account.client("autoscaling")
@@ -304,12 +314,15 @@ _FINDERS: Final[Mapping[str, _Finder]] = {
     "aws_lb": _balancer,
     "aws_lb_target_group": _targets,
     "aws_nat_gateway": _gateway,
+    "aws_network_acl": _in_ec2("describe_network_acls", "NetworkAcls", "NetworkAclId"),
     "aws_network_interface": _interface,
+    "aws_route_table": _in_ec2("describe_route_tables", "RouteTables", "RouteTableId"),
     "aws_s3_bucket": _bucket,
     "aws_secretsmanager_secret": _secret,
     "aws_security_group": _in_ec2("describe_security_groups", "SecurityGroups", "GroupId"),
     "aws_ssm_parameter": _parameter,
     "aws_subnet": _in_ec2("describe_subnets", "Subnets", "SubnetId"),
+    "aws_vpc_endpoint": _endpoint,
     "aws_vpc": _in_ec2("describe_vpcs", "Vpcs", "VpcId"),
 }
 """How each type is found. What else there is goes with one of these, or is put again under its name without harm."""
