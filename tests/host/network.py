@@ -184,7 +184,9 @@ def network(folder: Path, dnsmasq: Path) -> Iterator[Network]:
         stack.callback(made.leave, made.namespace)
         ip("netns", "add", made.namespace)
         ip("-n", made.namespace, "link", "set", "lo", "up")
-        ip("-n", made.namespace, "link", "add", "bridge", "type", "bridge", "forward_delay", "0")
+        # Without one of its own, its hardware address changes when a machine joins: nobody finds it for a minute then.
+        fixed = ("address", made.hardware(made.address(254)))
+        ip("-n", made.namespace, "link", "add", "bridge", *fixed, "type", "bridge", "forward_delay", "0")
         ip("-n", made.namespace, "link", "set", "bridge", "up")
         ip("-n", made.namespace, "address", "add", f"{made.address(254)}/24", "dev", "bridge")
         ip("-n", made.namespace, "address", "add", f"{METADATA}/32", "dev", "bridge")
