@@ -52,9 +52,18 @@ fi
 exec unshare --cgroup --pid --fork --kill-child --ipc --uts sh -c "$INNER" sh "$@"
 """
 
-# What is left of its groups when it is gone; other tests' are not its own.
+# What is left of its groups when it is gone; other tests' are not its own. They stay as long as the last of its
+# processes does, which dies a moment after the first.
 CLEAR = """
-find /sys/fs/cgroup -depth -type d \\( -path "/sys/fs/cgroup/$1*" -o -path "/sys/fs/cgroup/*/$1*" \\) -exec rmdir {} +
+find_groups() {
+    find /sys/fs/cgroup -depth -type d \\( -path "/sys/fs/cgroup/$name*" -o -path "/sys/fs/cgroup/*/$name*" \\) "$@"
+}
+name=$1
+for attempt in $(seq 40); do
+    find_groups -exec rmdir {} + 2>/dev/null
+    [ -n "$(find_groups -print -quit)" ] || break
+    sleep 0.25
+done
 """
 
 # The first process: mounts what a kernel's first process finds, and becomes systemd.
