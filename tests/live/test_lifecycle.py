@@ -6,6 +6,7 @@ import json
 import os
 import pwd
 import shutil
+import socket
 import stat
 import subprocess
 import sys
@@ -26,7 +27,6 @@ import orthweb
 from live.edge_clients import echo_status, https, image, store, tls_socket, until
 from live.sites import ORTHWEB, LiveSite, live_site
 from live.terminals import at_a_terminal
-from orthweb.targets.local.ports import is_free
 
 
 def status(site: LiveSite) -> dict[str, Any]:
@@ -299,8 +299,11 @@ def test_ordinary_user_then_runs_a_site_that_is_all_their_own(someone: OrdinaryU
 
 
 def test_low_ports_when_root_runs_the_site_then_are_served_by_an_ordinary_user(as_root: None) -> None:
-    if not (is_free(443) and is_free(104)):
-        pytest.skip("ports 443 and 104 are taken on this machine")
+    for port in (443, 104):
+        try:
+            socket.create_server(("127.0.0.1", port)).close()
+        except OSError:
+            pytest.skip(f"port {port} is taken on this machine")
     with live_site(edge={"https_port": 443, "dicom_port": 104}) as site:
         access = site.access
         with tls_socket(access, 443) as connection:
