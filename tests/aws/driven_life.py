@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -53,7 +53,8 @@ CHANGED = (
 )
 
 STEPS = (
-    *("planned", "untouched", "interrupted", "up", "again", "status", "credentials", "trust", "client", "logs"),
+    *("planned", "untouched", "interrupted", "up", "again", "status", "credentials", "trust", "client", "issued"),
+    "logs",
     *("refused", "changed", "settled", "failed", "mended", "stopped", "paused", "started"),
     *("kept", "guarded", "destroyed", "left"),
 )
@@ -67,6 +68,14 @@ class Said:
     out: str
     err: str
     seconds: float
+
+
+@dataclass(frozen=True)
+class Issued:
+    """A client's certificate (PEM), and the names of all keys that lay in the state folder then."""
+
+    certificate: bytes
+    keys: Sequence[str]
 
 
 class Driven:
@@ -218,7 +227,8 @@ class Driven:
         yield "status", self.orthweb("status")
         yield "credentials", self.orthweb("credentials", "--json")
         yield "trust", self.orthweb("trust", "dcmtk")
-        yield "client", self.orthweb("certificates", "client", "ct1", "--json")
+        yield "client", (said := self.orthweb("certificates", "client", "ct1", "--json"))
+        yield "issued", self._issued(said)
         self._log_something()
         yield "logs", self.orthweb("logs", "-n", "5")
         yield "refused", self._refused()
@@ -237,6 +247,11 @@ class Driven:
         yield "guarded", self.orthweb("destroy", "--data", "--yes")
         yield "destroyed", self.orthweb("destroy", "--data", "--even-production", "--yes")
         yield "left", aws.resources(REGION) - before
+
+    def _issued(self, said: Said) -> Issued:
+        """Look at what a command made; it is gone with the site."""
+        made = Path(resources_of(said)["certificate"])
+        return Issued(made.read_bytes(), sorted(path.name for path in made.parents[1].rglob("*.key")))
 
     def _refused(self) -> dict[str, Said]:
         """Try changes that would cost the site its data; put the file back."""

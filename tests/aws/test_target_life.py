@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from cryptography import x509
@@ -82,9 +81,10 @@ def test_client_certificate_when_issued_then_is_the_site_s_and_the_authority_s_k
     driven: Driven,
 ) -> None:
     assert driven.client.code == 0, driven.client.err
-    certificate = x509.load_pem_x509_certificate(Path(resources_of(driven.client)["certificate"]).read_bytes())
+    certificate = x509.load_pem_x509_certificate(driven.issued.certificate)
     assert "site CA" in certificate.issuer.rfc4514_string()
-    assert not list((driven.site / ".orthweb" / "pki").glob("site-ca.key"))
+    assert "ct1.key" in driven.issued.keys
+    assert "site-ca.key" not in driven.issued.keys
 
 
 def test_logs_when_shown_then_have_each_service_of_the_hosts(driven: Driven) -> None:
