@@ -17,6 +17,7 @@ def _register(orthanc):
         return
     if section.get("Libraries"):
         sys.path.append(section["Libraries"])
+    from confirmation import Confirmation
     from s3_store.report import Reporter
     from s3_store.settings import Settings
     from s3_store.store import ObjectStore
@@ -25,7 +26,10 @@ def _register(orthanc):
     settings = Settings.read(section["S3"])
     store = ObjectStore(settings, log=orthanc.LogError)
     elsewhere = Elsewhere()
-    orthanc.RegisterStorageArea(elsewhere(store.create), elsewhere(store.read), elsewhere(store.remove))
+    # In Orthanc's own threads, which tell one instance from another.
+    sure = Confirmation(elsewhere(store.create), elsewhere(store.remove), orthanc.LogError)
+    orthanc.RegisterStorageArea(sure.create, elsewhere(store.read), sure.remove)
+    orthanc.RegisterOnStoredInstanceCallback(lambda *_: sure.stored())
     admits = elsewhere(store.gate.admits)
 
     writing = (orthanc.HttpMethod.POST, orthanc.HttpMethod.PUT)

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Delete nothing of an instance whose fate in the index is not known.
+
+Orthanc writes an instance's attachments, then commits its row, all in one thread. When the commit fails, Orthanc
+(1.12) takes for granted that there is no row, removes the attachments, and refuses the instance. But a connection that
+is lost while the index commits leaves open whether it did. Where it did, there would be a row without a file; sent
+again, the instance would be acknowledged as already stored, and be lost.
+
+What tells the two apart: when Orthanc knows the outcome (the instance is new, or was there already), it calls
+OnStoredInstance in the same thread, after any removal. So what is to be removed in the thread that has just written it
+waits for that call, and stays when it does not come: at worst a file without a row, which `orthweb store check` finds.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+DICOM = 1
+"""Orthanc's type of the attachment that is written first."""
+
+
+class Confirmation:
+    """The operations of a storage area, with removals that wait for what Orthanc knows.
+
+    Parameters
+    ----------
+    create, remove : of the storage area.
+    log : takes a line for a person.
+    """
+
+    def __init__(
+        self,
+        create: Callable[[str, int, bytes], None],
+        remove: Callable[[str, int], None],
+        log: Callable[[str], None],
+    ) -> None:
+        self._create = create
+        self._remove = remove
+        self._log = log
+        self._thread = threading.local()
+
+    def create(self, uuid: str, content_type: int, content: bytes) -> None:
+        """Write an attachment."""
+        if content_type == DICOM:  # another instance: nothing was said of the one before
+            self._keep()
+        self._create(uuid, content_type, content)
+        self._written.append((uuid, content_type))
+
+    def remove(self, uuid: str, content_type: int) -> None:
+        """Remove an attachment; one that this thread has just written, only when the outcome is known."""
+        if (uuid, content_type) in self._written:
+            self._waiting.append((uuid, content_type))
+        else:
+            self._remove(uuid, content_type)
+
+    def stored(self) -> None:
+        """Take note that Orthanc knows what became of the instance that this thread has written."""
+        waiting = [*self._waiting]
+        self._written.clear()
+        self._waiting.clear()
+        for uuid, content_type in waiting:
+            self._remove(uuid, content_type)
+
+    def _keep(self) -> None:
+        if self._waiting:
+            names = ", ".join(uuid for uuid, _ in self._waiting)
+            self._log(f"kept: {names}: the index did not say whether it has the instance (orthweb store check)")
+        self._written.clear()
+        self._waiting.clear()
+
+    @property
+    def _written(self) -> list[tuple[str, int]]:
+        found: list[tuple[str, int]] = self._thread.__dict__.setdefault("written", [])
+        return found
+
+    @property
+    def _waiting(self) -> list[tuple[str, int]]:
+        found: list[tuple[str, int]] = self._thread.__dict__.setdefault("waiting", [])
+        return found
