@@ -14,7 +14,11 @@ waits for that call, and stays when it does not come: at worst a file without a 
 from __future__ import annotations
 
 import threading
+from collections import defaultdict
 from collections.abc import Callable
+
+Attachment = tuple[str, int]
+"""UUID and Orthanc's type."""
 
 DICOM = 1
 """Orthanc's type of the attachment that is written first."""
@@ -38,43 +42,36 @@ class Confirmation:
         self._create = create
         self._remove = remove
         self._log = log
-        self._thread = threading.local()
+        # By thread. Not `threading.local`: to Python, an Orthanc thread is another one in each callback.
+        self._written: defaultdict[int, list[Attachment]] = defaultdict(list)
+        self._waiting: defaultdict[int, list[Attachment]] = defaultdict(list)
 
     def create(self, uuid: str, content_type: int, content: bytes) -> None:
         """Write an attachment."""
+        thread = threading.get_native_id()
         if content_type == DICOM:  # another instance: nothing was said of the one before
-            self._keep()
+            self._keep(thread)
         self._create(uuid, content_type, content)
-        self._written.append((uuid, content_type))
+        self._written[thread].append((uuid, content_type))
 
     def remove(self, uuid: str, content_type: int) -> None:
         """Remove an attachment; one that this thread has just written, only when the outcome is known."""
-        if (uuid, content_type) in self._written:
-            self._waiting.append((uuid, content_type))
+        thread = threading.get_native_id()
+        if (uuid, content_type) in self._written[thread]:
+            self._waiting[thread].append((uuid, content_type))
         else:
             self._remove(uuid, content_type)
 
     def stored(self) -> None:
         """Take note that Orthanc knows what became of the instance that this thread has written."""
-        waiting = [*self._waiting]
-        self._written.clear()
-        self._waiting.clear()
-        for uuid, content_type in waiting:
+        thread = threading.get_native_id()
+        self._written.pop(thread, None)
+        for uuid, content_type in self._waiting.pop(thread, ()):
             self._remove(uuid, content_type)
 
-    def _keep(self) -> None:
-        if self._waiting:
-            names = ", ".join(uuid for uuid, _ in self._waiting)
+    def _keep(self, thread: int) -> None:
+        self._written.pop(thread, None)
+        kept = self._waiting.pop(thread, ())
+        if kept:
+            names = ", ".join(uuid for uuid, _ in kept)
             self._log(f"kept: {names}: the index did not say whether it has the instance (orthweb store check)")
-        self._written.clear()
-        self._waiting.clear()
-
-    @property
-    def _written(self) -> list[tuple[str, int]]:
-        found: list[tuple[str, int]] = self._thread.__dict__.setdefault("written", [])
-        return found
-
-    @property
-    def _waiting(self) -> list[tuple[str, int]]:
-        found: list[tuple[str, int]] = self._thread.__dict__.setdefault("waiting", [])
-        return found
