@@ -100,6 +100,14 @@ class OrthancBuild:
         return replace(self, plugins=(*kept, *extra))
 
     @property
+    def removes_unconfirmed(self) -> bool:
+        """Whether it removes the files of an instance whose commit failed, also when the index may have committed.
+
+        Orthanc 1.10.1 does not; 1.12.7 does (``ServerContext::StoreAfterTranscoding``).
+        """
+        return self.version > (1, 10, 1)
+
+    @property
     def transaction_mode(self) -> Literal["ReadCommitted"] | None:
         """The index plugin's ``TransactionMode``; None where it knows SERIALIZABLE alone, so that connections conflict.
 

@@ -240,7 +240,7 @@ def configuration(site: Site, endpoints: Endpoints, process: ArchiveProcess, bui
             "StudiesMetadata": "Full",
             "SeriesMetadata": "Full",
         },
-        "Orthweb": plugin_settings(site, endpoints, process),
+        "Orthweb": plugin_settings(site, endpoints, process, build),
         **_python(process, build),
         "Gdcm": {"Enable": True, "Throttling": 4},
     }

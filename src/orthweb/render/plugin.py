@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from orthweb.capabilities.build import OrthancBuild
 from orthweb.render.endpoints import ArchiveProcess, Endpoints
 from orthweb.site import S3, Site
 
 
-def plugin_settings(site: Site, endpoints: Endpoints, process: ArchiveProcess) -> dict[str, Any]:
+def plugin_settings(site: Site, endpoints: Endpoints, process: ArchiveProcess, build: OrthancBuild) -> dict[str, Any]:
     """Give the section for one Orthanc; keys are in Orthanc's own style."""
     values: dict[str, Any] = {"Loopback": endpoints.one_host, "Store": site.store.kind}
+    if site.store.kind == "filesystem" and build.removes_unconfirmed:
+        values["Files"] = True
     if site.store.kind == "s3":
         values["Libraries"] = str(endpoints.libraries)
         values["S3"] = _s3(site.s3, endpoints, process)
