@@ -5,9 +5,12 @@ Only where its configuration has ``Orthweb.Files``: for an Orthanc that removes 
 are Orthanc's own, so that either reads what the other has written.
 """
 
+from __future__ import annotations
+
 import contextlib
 import json
 import os
+from pathlib import Path
 
 
 class Folder:
@@ -18,50 +21,54 @@ class Folder:
     root : Orthanc's ``StorageDirectory``.
     """
 
-    def __init__(self, root):
+    def __init__(self, root: Path) -> None:
         self._root = root
 
-    def path(self, uuid):
+    def path(self, uuid: str) -> Path:
         """Give the path of an attachment: ``aa/bb/aabb...``."""
-        return os.path.join(self._root, uuid[0:2], uuid[2:4], uuid)
+        return self._root / uuid[0:2] / uuid[2:4] / uuid
 
-    def create(self, uuid, content_type, content):
-        """Write an attachment: when this returns, it is on the disk. An OSError leaves nothing of it."""
+    def create(self, uuid: str, _content_type: int, content: bytes) -> None:
+        """Write an attachment: when this returns, it is on the disk.
+
+        Raises
+        ------
+        OSError : nothing of it is there.
+        """
         path = self.path(uuid)
-        handle = self._open(path)
-        try:
-            with os.fdopen(handle, "wb", buffering=0) as file:
+        with os.fdopen(self._open(path), "wb", buffering=0) as file:
+            try:
                 rest = memoryview(content)
                 while rest:
                     rest = rest[file.write(rest) :]
-                os.fsync(handle)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(path)
-            raise
+                os.fsync(file.fileno())
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    path.unlink()
+                raise
 
-    def _open(self, path):
+    def _open(self, path: Path) -> int:
         while True:
-            os.makedirs(os.path.dirname(path), exist_ok=True)
+            if not self._root.is_dir():
+                raise FileNotFoundError(f"{self._root}: the store is gone")
             # Whoever removes the last file of a folder removes the folder: it may be gone again.
+            with contextlib.suppress(FileExistsError, FileNotFoundError):  # what `mkdir` says of one that vanishes
+                path.parent.mkdir(parents=True, exist_ok=True)
             with contextlib.suppress(FileNotFoundError):
                 return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-            if not os.path.isdir(self._root):
-                raise FileNotFoundError(f"{self._root}: the store is gone")
 
-    def read(self, uuid, content_type):
+    def read(self, uuid: str, _content_type: int) -> bytes:
         """Give an attachment's content."""
-        with open(self.path(uuid), "rb", buffering=0) as file:
+        with self.path(uuid).open("rb", buffering=0) as file:
             return file.readall()
 
-    def remove(self, uuid, content_type):
+    def remove(self, uuid: str, _content_type: int) -> None:
         """Remove an attachment, and folders that are empty then; it is no error if it is gone."""
         path = self.path(uuid)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
+        path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
-            os.rmdir(os.path.dirname(path))
-            os.rmdir(os.path.dirname(os.path.dirname(path)))
+            path.parent.rmdir()
+            path.parent.parent.rmdir()
 
 
 def _register(orthanc):
@@ -70,7 +77,7 @@ def _register(orthanc):
         return
     from confirmation import Confirmation
 
-    folder = Folder(settings["StorageDirectory"])
+    folder = Folder(Path(settings["StorageDirectory"]))
     sure = Confirmation(folder.create, folder.remove, orthanc.LogError)
     orthanc.RegisterStorageArea(sure.create, folder.read, sure.remove)
     orthanc.RegisterOnStoredInstanceCallback(lambda *_: sure.stored())
