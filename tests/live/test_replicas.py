@@ -254,6 +254,8 @@ def test_writer_when_killed_during_an_association_then_the_senders_retry_lands_o
         send.wait_for(50)
         [victim] = [name for name in WRITERS if load(running, name).associations]
         os.kill(before[victim], signal.SIGKILL)
+        # Else it may be back before a sender on a busy machine tries again. That it comes back is another test's.
+        running.target.place.supervisor.stop(victim)
     [other] = set(WRITERS) - {victim}
     assert send.lost_associations == 1, str(send)
     assert log.dicom(2)[:2] == [victim, other]
@@ -261,7 +263,6 @@ def test_writer_when_killed_during_an_association_then_the_senders_retry_lands_o
     found = account(running, slices, send.acknowledged)
     record_property("account", f"kill -9 of {victim}: {send}; {found}")
     assert found.kept, str(found)
-    eventually(lambda: pids(running)[victim] not in (0, before[victim]), 20, "the writer does not come back")
 
 
 def test_reader_when_killed_then_no_query_fails(running: LiveSite) -> None:
@@ -328,10 +329,11 @@ def test_kill_9_of_every_orthanc_during_a_send_then_every_acknowledged_instance_
     slices = samples(tmp_path, 400, seed="all killed")
     with sending(running, slices) as send:
         send.wait_for(100)
-        for name, pid in pids(running).items():
-            if name in processes(running):
-                os.kill(pid, signal.SIGKILL)
+        before = {name: pid for name, pid in pids(running).items() if name in processes(running)}
+        for pid in before.values():
+            os.kill(pid, signal.SIGKILL)
     assert len(send.acknowledged) == len(slices), str(send)
     found = account(running, slices, send.acknowledged)
     record_property("account", f"kill -9 of every Orthanc: {send}; {found}")
     assert found.kept, str(found)
+    eventually(lambda: all(pids(running)[name] not in (0, pid) for name, pid in before.items()), 20, "not all are back")
