@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from orthweb.cli import console
+from orthweb.errors import OrthwebError
 from orthweb.targets.base import PlanItem
 
 WHY = "HTTPS: the whole internet may reach it, and every password can be tried from anywhere"
@@ -55,3 +56,35 @@ def test_table_when_the_last_column_is_too_wide_then_goes_on_below_itself(capsys
     assert max(map(len, rows)) <= 60
     assert rows[1][:column].strip() == ""
     assert f"{rows[0][column:]} {rows[1][column:]}" == "eu-central-1a; failed: no space left on device"
+
+
+@pytest.mark.usefixtures("narrow")
+def test_plan_when_a_reason_is_one_long_word_then_it_goes_below_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    address = "database.aws_iam_role_policy_attachment.monitoring"
+    console.changes([PlanItem("create", "AWS managed policy", address)], "nothing")
+    assert capsys.readouterr().out.splitlines() == ["+ create AWS managed policy", f"    {address}"]
+
+
+def test_line_when_the_terminal_is_narrow_then_commands_in_it_are_not_broken(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "60")
+    console.problem(
+        OrthwebError(
+            "the images of this site are in s3\n  and this is a line of a log, which is left as wide as it is",
+            "to remove the site with everything that is in it call `orthweb destroy --data` first",
+        )
+    )
+    assert capsys.readouterr().err.splitlines() == [
+        "error: the images of this site are in s3",
+        "error:   and this is a line of a log, which is left as wide as it is",
+        "  next: to remove the site with everything that is in it",
+        "        call `orthweb destroy --data` first",
+    ]
+
+
+@pytest.mark.usefixtures("narrow")
+def test_error_when_it_is_piped_then_is_one_line_whatever_the_terminal_is(capsys: pytest.CaptureFixture[str]) -> None:
+    console.problem(OrthwebError(WHY, WHY))
+    assert capsys.readouterr().err.splitlines() == [f"error: {WHY}", f"  next: {WHY}"]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-import shutil
+import os
+import re
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,6 +37,11 @@ ALIGNED = 44
 LEAST = 24
 """Characters that a folded text needs at least."""
 
+USUAL = 80
+"""Columns of a terminal that does not say how many it has."""
+
+_UNBROKEN = "\N{NO-BREAK SPACE}"
+
 SIGNS = {
     "create": "+",
     "change": "~",
@@ -66,9 +72,9 @@ def note(line: str) -> None:
 def problem(error: OrthwebError) -> None:
     """Print an error the way all errors are printed: what, then the next step."""
     for line in error.message.splitlines():
-        note(f"error: {line}")
+        folded("error: ", line, 7, to=note)
     if error.hint:
-        note(f"  next: {error.hint}")
+        folded("  next: ", error.hint, 8, to=note)
 
 
 def is_terminal() -> bool:
@@ -106,7 +112,7 @@ def steps() -> Iterator[Callable[[str], None]]:
 
         def report(line: str) -> None:
             if isinstance(line, Done):
-                console.print(line, markup=False, highlight=False)
+                console.print(line, markup=False, highlight=False, soft_wrap=line.startswith(" "))
             else:
                 status.update(escape(line))
 
@@ -134,22 +140,48 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         folded(start, line[-1], len(start))
 
 
-def folded(start: str, text: str, indent: int) -> None:
-    """Print a line; on a terminal that is too narrow for it the rest goes below, indented."""
+def folded(start: str, text: str, indent: int, to: Callable[[str], None] = out) -> None:
+    """Print a line; on a terminal that is too narrow for it the rest goes below, indented.
+
+    A text that begins with a space is printed as it is: a command to copy, or a line of a log.
+
+    Parameters
+    ----------
+    to : `out` or `note`.
+    """
     line = f"{start}{text}".rstrip()
-    width = shutil.get_terminal_size().columns if is_terminal() else len(line)
-    if len(line) <= width or width - indent < LEAST or len(start) >= width:
-        out(line)
+    width = _width(to)
+    if width is None or len(line) <= width or width - indent < LEAST or text.startswith(" ") or "\n" in text:
+        to(line)
         return
+    # What stands in backticks is typed: it is not broken.
+    whole = re.sub(r"`[^`]+`", lambda found: found[0].replace(" ", _UNBROKEN), text)
+    first = whole.split(" ", 1)[0]
+    if len(start) + len(first) > width and len(start) > indent:
+        to(start.rstrip())
+        start = " " * indent
     for part in textwrap.wrap(
-        text,
+        whole,
         width,
         initial_indent=start,
         subsequent_indent=" " * indent,
         break_long_words=False,
         break_on_hyphens=False,
     ):
-        out(part)
+        to(part.replace(_UNBROKEN, " "))
+
+
+def _width(to: Callable[[str], None]) -> int | None:
+    """Give how many columns the terminal has that is printed to; None when it is none."""
+    if not (is_terminal() if to is out else sys.stderr.isatty()):
+        return None
+    stated = os.environ.get("COLUMNS", "")
+    if stated.isdigit() and int(stated):
+        return int(stated)
+    try:
+        return os.get_terminal_size((sys.stdout if to is out else sys.stderr).fileno()).columns or USUAL
+    except OSError:
+        return USUAL
 
 
 def chosen(site: Site, choice: Choice) -> None:
@@ -160,8 +192,8 @@ def chosen(site: Site, choice: Choice) -> None:
 
 def where(status: SiteStatus) -> None:
     """Say where a running site is and how to get in."""
-    out(f"Web    {status.url}  (user admin; password: orthweb credentials)")
-    out(f"DICOM  {status.aet} at {status.dicom}, TLS  (trust and commands for your toolkit: orthweb trust)")
+    folded("Web    ", f"{status.url}  (user admin; password: orthweb credentials)", 7)
+    folded("DICOM  ", f"{status.aet} at {status.dicom}, TLS  (trust and commands for your toolkit: orthweb trust)", 7)
 
 
 def count(number: int, thing: str) -> str:

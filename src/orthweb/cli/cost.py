@@ -140,7 +140,7 @@ def _print(found: Estimate) -> None:
     for sentence in found.assumptions:
         console.folded("  - ", sentence, 4)
     for warning in found.warnings:
-        console.note(f"warning: {warning}")
+        console.folded("warning: ", warning, 9, to=console.note)
 
 
 def _age(months: int) -> str:

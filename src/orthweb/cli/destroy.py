@@ -32,7 +32,7 @@ def destroy(
     losses = target.losses(data=data)
     console.note("This deletes:")
     for line in losses:
-        console.note(f"  {line}")
+        console.folded("  ", line, 4, to=console.note)
     if not yes:
         if not console.is_interactive():
             raise UsageError("destroy asks before it deletes, and there is nobody to ask", "add --yes")

@@ -35,4 +35,4 @@ def plan(json: Annotated[bool, typer.Option("--json", help="Print the plan as JS
         return
     console.changes(items, nothing="Nothing to change: the site is as its file says.")
     for line in summary:
-        console.out(line)
+        console.folded("", line, 4)

@@ -47,9 +47,9 @@ def status(json: Annotated[bool, typer.Option("--json", help="Print the status a
         if found.answers:
             console.where(found)
         else:
-            console.out(f"The site is {found.state}: {found.problem}")
+            console.folded("", f"The site is {found.state}: {found.problem}", 4)
         for line in found.notes:
-            console.out(line)
+            console.folded("", line, 7)
         if migration is not None:
             console.out(f"Note: {migration}")
     if not found.answers:

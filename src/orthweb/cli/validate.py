@@ -95,9 +95,9 @@ def _conclude(done: Report) -> None:
     for result in failures:
         console.out()
         console.out(f"{result.id}: {result.title}")
-        console.out(f"  expected: {result.expected}")
-        console.out(f"  seen:     {result.evidence}")
-        console.out(f"  next:     {result.hint}")
+        console.folded("  expected: ", result.expected, 12)
+        console.folded("  seen:     ", result.evidence, 12)
+        console.folded("  next:     ", result.hint, 12)
     if failures:
         console.out()
     console.out(f"{done.summary} ({done.seconds:.1f} s)")
