@@ -71,7 +71,7 @@ def test_damage_of_each_kind_then_it_is_found_with_the_study_it_belongs_to(
     changed.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     found = checked(shared, "--contents", code=1)
     assert not found["intact"]
-    assert (found["indexed"], found["stored"]) == (len(sent), len(sent) - 1)
+    assert (found["indexed"], found["stored"]) == (len(files), len(files) - 1)
     assert {(item["kind"], item["uuid"]): item["study"] for item in found["findings"]} == {
         (kind, path.name): studies[path.name] for kind, path in (("missing", gone), ("size", short), ("hash", changed))
     }
@@ -88,6 +88,8 @@ def test_damage_of_each_kind_then_it_is_found_with_the_study_it_belongs_to(
 def test_things_that_belong_to_nothing_then_repair_removes_old_orphans_after_asking_and_nothing_else(
     shared: LiveSite, sent: list[Sample], restored: Path
 ) -> None:
+    whole = stored_files(restored)
+
     def put(name: str, age: float) -> Path:
         path = restored / name[:2] / name[2:4] / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -112,7 +114,7 @@ def test_things_that_belong_to_nothing_then_repair_removes_old_orphans_after_ask
     assert young.exists()
     assert strange.exists()
     assert checked(shared)["orphaned"] == 0
-    assert len(stored_files(restored)) == len(sent) + 1
+    assert set(stored_files(restored)) == {*whole, young}
 
 
 def test_site_that_takes_in_and_deletes_meanwhile_then_nothing_is_called_missing_or_orphaned(
@@ -150,7 +152,7 @@ def restored(shared: LiveSite, sent: list[Sample]) -> Iterator[Path]:
     """The store's folder; what is broken in it is whole again afterwards."""
     folder = shared.state / "store"
     before = {path: path.read_bytes() for path in stored_files(folder)}
-    assert len(before) == len(sent)
+    assert len(before) >= len(sent)
     owner = folder.stat()
     yield folder
     for path in folder.rglob("*"):
@@ -249,13 +251,13 @@ def test_each_kind_of_store_when_it_is_damaged_then_the_check_finds_it_and_repai
     try:
         with index.snapshot() as snapshot:
             attachments = list(snapshot)
-        assert len(attachments) == len(sent)
+        assert len(attachments) >= len(sent)
         bodies = {each.uuid: b"".join(site.read(each.uuid, each.type)) for each in attachments}
         gone, short, changed, *whole = attachments
         for each in whole:
-            Content(bodies[each.uuid], name=each.uuid).put(backend)
-        Content(bodies[short.uuid][:50], name=short.uuid).put(backend)
-        Content(bodies[changed.uuid][:-1] + b"x", name=changed.uuid).put(backend)
+            Content(bodies[each.uuid], each.type, each.uuid).put(backend)
+        Content(bodies[short.uuid][:50], short.type, short.uuid).put(backend)
+        Content(bodies[changed.uuid][:-1] + b"x", changed.type, changed.uuid).put(backend)
         orphan = Content(b"belongs to nothing")
         orphan.put(backend)
 

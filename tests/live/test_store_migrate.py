@@ -58,6 +58,7 @@ def test_files_to_s3_and_back_killed_twice_then_every_instance_is_bit_identical(
         pass
     assert len(first.acknowledged) == 61
     before = digests(site, sent + large)
+    first_files = len(stored_files(images(site)))
 
     site.write(store={"kind": "s3"}, s3=bucket(s3))
     refused = site.orthweb("up", check=False)
@@ -70,7 +71,7 @@ def test_files_to_s3_and_back_killed_twice_then_every_instance_is_bit_identical(
     eventually(lambda: len(s3.images()) >= 10, 60, "nothing is copied")
     kill(process)
     there = len(s3.images())
-    assert there < 61, "it was killed too late to mean anything"
+    assert there < first_files, "it was killed too late to mean anything"
     told = unfinished(site)
     assert told is not None
     assert (told["to"], told["at_work"]) == ("s3", False)
@@ -80,6 +81,7 @@ def test_files_to_s3_and_back_killed_twice_then_every_instance_is_bit_identical(
         pass
     assert len(second.acknowledged) == 10
     before |= digests(site, later)
+    files = len(stored_files(images(site)))  # Orthanc may keep an instance's header in a file of its own
 
     # Killed once more when the archive has been stopped.
     s3.latency = 0
@@ -93,18 +95,19 @@ def test_files_to_s3_and_back_killed_twice_then_every_instance_is_bit_identical(
 
     done = json.loads(site.orthweb("store", "migrate", "--to", "s3", "--json").stdout)
     assert done["switched"]
-    assert done["verified"] == 71
-    assert done["copied"] < 71, "what was copied before was copied again"
+    assert done["verified"] == files
+    assert done["copied"] < files, "what was copied before was copied again"
     everything = [*sent, *large, *later]
     puts = [seen.key for seen in s3.requests if seen.method == "PUT" and seen.status == 200 and not seen.query]
-    assert len(puts) < 2 * len(everything)
+    assert len(puts) < 2 * files
     assert digests(site, everything) == before
     assert unfinished(site) is None, "the source is kept, and nothing is left to be copied"
     keys = s3.images()
-    assert len(keys) == 71
-    assert all(key.endswith(".dcm") for key in keys)
-    assert len(stored_files(images(site))) == 71, "the source is kept"
-    assert json.loads(site.orthweb("store", "check", "--contents", "--json").stdout)["hashed"] == 71
+    assert len(keys) == files
+    assert all(key.endswith((".dcm", ".dcm.head")) for key in keys)
+    assert len([key for key in keys if key.endswith(".dcm")]) == len(everything)
+    assert len(stored_files(images(site))) == files, "the source is kept"
+    assert json.loads(site.orthweb("store", "check", "--contents", "--json").stdout)["hashed"] == files
 
     # New ones go to the bucket; the old files are deleted when somebody says so, and nothing else that lies there.
     new = samples(tmp_path / "after", 3, seed="moved to s3, after")
@@ -116,7 +119,7 @@ def test_files_to_s3_and_back_killed_twice_then_every_instance_is_bit_identical(
     orphan.parent.mkdir(parents=True, exist_ok=True)
     orphan.write_bytes(b"never copied")
     done = json.loads(site.orthweb("store", "migrate", "--to", "s3", "--delete-source", "--json").stdout)
-    assert (done["deleted"], done["left"]) == (71, 1)
+    assert (done["deleted"], done["left"]) == (files, 1)
     assert stored_files(images(site)) == [orphan]
     orphan.unlink()
 
@@ -149,9 +152,10 @@ def test_files_to_the_database_and_back_then_orthanc_reads_and_deletes_what_was_
     assert stored_files(images(shared)) == []
     assert digests(shared, sent + large) == before
     with client(shared.access) as http:
+        its_files = len(http.get(f"/instances/{sent[0].archive_id}/attachments").json())
         assert http.delete(f"/instances/{sent[0].archive_id}").status_code == 200
     checked = json.loads(shared.orthweb("store", "check", "--contents", "--json").stdout)
-    assert checked["stored"] == checked["indexed"] == done["verified"] - 1
+    assert checked["stored"] == checked["indexed"] == done["verified"] - its_files
 
     # Back while the site is down, which it stays.
     shared.orthweb("down")
