@@ -18,7 +18,7 @@ def test_plan_when_nothing_is_there_then_sums_up_what_would_be_made_and_costs(dr
     assert driven.planned.code == 0, driven.planned.err
     assert "+ create database" in driven.planned.out
     assert "Plan: " in driven.planned.out
-    assert " to make." in driven.planned.out
+    assert " resources to create." in driven.planned.out
     assert "Cost: about $" in driven.planned.out
     assert "! warn aws.dicom_from" in driven.planned.out
 

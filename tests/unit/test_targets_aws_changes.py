@@ -48,7 +48,7 @@ def test_items_when_things_are_alike_then_counted_together() -> None:
         ("create", "2 subnets"),
         ("create", "database"),
     ]
-    assert changes.tally(found) == "3 to make"
+    assert changes.tally(found) == "3 resources to create"
 
 
 def test_items_when_something_changes_then_say_what_of_it_and_the_key() -> None:
@@ -63,7 +63,10 @@ def test_items_when_something_changes_then_say_what_of_it_and_the_key() -> None:
         )
     )
     [item] = changes.items(found)
-    assert (item.action, item.what, item.why) == ("change", "host", "instance_type (aws.instance_type)")
+    assert (item.action, item.what) == ("change", "host")
+    assert (
+        item.why == "instance_type (aws.instance_type); the host is stopped for it: the site is away for some minutes"
+    )
 
 
 def test_items_when_aws_decides_some_of_it_then_what_was_changed_is_named_alone() -> None:
@@ -74,7 +77,7 @@ def test_items_when_aws_decides_some_of_it_then_what_was_changed_is_named_alone(
         after={"instance_type": "t3.xlarge"},
     )
     one["change"]["after_unknown"] = {"public_ip": True}
-    assert changes.items(changes.changes(plan(one)))[0].why == "instance_type (aws.instance_type)"
+    assert changes.items(changes.changes(plan(one)))[0].why.startswith("instance_type (aws.instance_type); the host")
     one["change"]["after"] = {"instance_type": "t3.large"}
     assert changes.items(changes.changes(plan(one)))[0].why == "public_ip"
 
@@ -210,3 +213,16 @@ def test_progress_when_something_fails_then_says_so() -> None:
     progress.message(message("apply_errored", "module.network.aws_vpc.this", "aws_vpc"))
     assert lines[-1] == "failed: making network (VPC) (0 s)"
     assert progress.finished == {}
+
+
+@pytest.mark.parametrize(
+    ("type_", "address", "expected"),
+    [
+        ("aws_s3_bucket_versioning", "module.storage.aws_s3_bucket_versioning.images", "bucket's versioning images"),
+        ("aws_sns_topic", "module.observability.aws_sns_topic.alarms", "alarm topic"),
+        ("aws_kms_alias", 'module.keys.aws_kms_alias.this["data"]', "KMS alias data"),
+        ("aws_db_instance", "module.database.aws_db_instance.this", "database"),
+    ],
+)
+def test_resource_when_named_then_is_told_from_others_of_its_kind(type_: str, address: str, expected: str) -> None:
+    assert named(type_, address) == expected

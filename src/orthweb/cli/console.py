@@ -124,8 +124,9 @@ def changes(items: Sequence[PlanItem], nothing: str) -> None:
     if all(item.action == "warn" for item in items):
         out(nothing)
     heads = [f"{item.action} {item.what}" for item in items]
-    # One long name does not push all the others' reasons to the right.
-    width = max((len(head) for head in heads if len(head) <= ALIGNED), default=0)
+    # One long name does not push all the others' reasons to the right, and they have half of a terminal's line.
+    most = min(ALIGNED, (_width(out) or 2 * ALIGNED + 8) // 2 - 4)
+    width = max((len(head) for head in heads if len(head) <= most), default=0)
     for item, head in zip(items, heads, strict=True):
         folded(f"{SIGNS[item.action]} {head:<{width}}  ", item.why, 4)
 

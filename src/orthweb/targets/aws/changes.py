@@ -19,7 +19,7 @@ Action = Literal["create", "change", "replace", "delete"]
 
 ORDER: Final[tuple[Action, ...]] = ("create", "change", "replace", "delete")
 VERBS: Final[Mapping[Action, str]] = {
-    "create": "make",
+    "create": "create",
     "change": "change",
     "replace": "replace",
     "delete": "remove",
@@ -71,6 +71,17 @@ KEYS: Final[Mapping[str, str]] = {
 
 BEHIND: Final[Mapping[str, str]] = {"aws_lb": "aws.topology"}
 """The keys that decide whether something is there at all."""
+
+PAUSES: Final[Mapping[tuple[str, str], str]] = {
+    ("aws_instance", "instance_type"): "the host is stopped for it: the site is away for some minutes",
+    ("aws_db_instance", "instance_class"): "the database restarts for it: the site is away for some minutes",
+    ("aws_db_instance", "engine_version"): "the database restarts for it: the site is away for some minutes",
+}
+"""Changes that a person who plans them should know the price of, by the resource's type and the argument.
+
+https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/change-instance-type-of-ebs-backed-instance.html
+https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/Overview.DBInstance.Modifying.html
+"""
 
 _PARAMETERS: Final = {
     "site": "the site file; running hosts take it up, one after the other",
@@ -188,7 +199,9 @@ def _why(change: Change) -> str:
     if change.reason == TAINTED:
         return "its making was interrupted"
     arguments = ", ".join(change.forcing or change.arguments) or "its settings"
-    return f"{arguments} ({', '.join(change.keys)})" if change.keys else arguments
+    why = f"{arguments} ({', '.join(change.keys)})" if change.keys else arguments
+    pauses = (PAUSES.get((change.type, each)) for each in change.arguments if change.action == "change")
+    return "; ".join(dict.fromkeys([why, *filter(None, pauses)]))
 
 
 def _list(members: Sequence[Change]) -> str:
@@ -201,7 +214,9 @@ def tally(found: Sequence[Change]) -> str:
     counts = Counter(each.action for each in found)
     if not counts:
         return "nothing to change"
-    return ", ".join(f"{counts[action]} to {VERBS[action]}" for action in ORDER if counts[action])
+    first, *others = [(counts[action], VERBS[action]) for action in ORDER if counts[action]]
+    noun = "resource" if first[0] == 1 else "resources"
+    return ", ".join([f"{first[0]} {noun} to {first[1]}", *(f"{number} to {verb}" for number, verb in others)])
 
 
 def interrupted(found: Sequence[Change]) -> list[str]:

@@ -25,7 +25,7 @@ _WORDS: Final = {
     "aws_default_route_table": "default route table",
     "aws_default_security_group": "default security group",
     "aws_ec2_client_vpn_endpoint": "VPN endpoint",
-    "aws_ecr_lifecycle_policy": "image repository's rule",
+    "aws_ecr_lifecycle_policy": "lifecycle rule of image repository",
     "aws_ecr_repository": "image repository",
     "aws_eip": "Elastic IP address",
     "aws_eip_association": "Elastic IP address of the host",
@@ -33,11 +33,11 @@ _WORDS: Final = {
     "aws_iam_instance_profile": "instance profile",
     "aws_iam_role": "IAM role",
     "aws_iam_role_policy": "IAM policy",
-    "aws_iam_role_policy_attachment": "IAM policy of AWS",
+    "aws_iam_role_policy_attachment": "AWS managed policy",
     "aws_instance": "host",
     "aws_internet_gateway": "internet gateway",
     "aws_key_pair": "SSH key",
-    "aws_kms_alias": "KMS key's name",
+    "aws_kms_alias": "KMS alias",
     "aws_kms_key": "KMS key",
     "aws_kms_key_policy": "KMS key's policy",
     "aws_launch_template": "launch template",
@@ -53,7 +53,7 @@ _WORDS: Final = {
     "aws_route_table_association": "subnet's route table",
     "aws_s3_bucket": "bucket",
     "aws_secretsmanager_secret": "secret",
-    "aws_secretsmanager_secret_version": "secret's value",
+    "aws_secretsmanager_secret_version": "value of secret",
     "aws_security_group": "security group",
     "aws_sns_topic": "alarm topic",
     "aws_sns_topic_policy": "alarm topic's policy",
@@ -79,18 +79,24 @@ _PLURALS: Final = {
     "note of Terraform": "notes of Terraform",
     "parameter of the hosts": "parameters of the hosts",
     "IAM policy": "IAM policies",
-    "IAM policy of AWS": "IAM policies of AWS",
+    "AWS managed policy": "AWS managed policies",
     "KMS key's policy": "KMS keys' policies",
-    "secret's value": "secrets' values",
-    "KMS key's name": "KMS keys' names",
+    "value of secret": "values of secrets",
+    "KMS alias": "KMS aliases",
     "subnet's route table": "subnets' route tables",
     "bucket's setting": "buckets' settings",
     "image repository": "image repositories",
-    "image repository's rule": "image repositories' rules",
+    "lifecycle rule of image repository": "lifecycle rules of image repositories",
     "load balancer's port": "load balancer's ports",
     "firewall rule (in)": "firewall rules (in)",
     "firewall rule (out)": "firewall rules (out)",
 }
+
+_BUCKETS: Final = "aws_s3_bucket_"
+"""What the types of a bucket's settings begin with."""
+
+_NAMELESS: Final = ("this", "host", "alarms", "closed")
+"""Names in the configuration that add nothing to what a thing is."""
 
 SLOW: Final = {
     "aws_db_instance": "usually about 10 minutes",
@@ -106,7 +112,7 @@ def kind(type_: str) -> str:
     """Name what a resource type is."""
     if type_ in _WORDS:
         return _WORDS[type_]
-    if type_.startswith("aws_s3_bucket_"):
+    if type_.startswith(_BUCKETS):
         return "bucket's setting"
     return type_.removeprefix("aws_").replace("_", " ")
 
@@ -121,8 +127,10 @@ def counted(number: int, words: str) -> str:
 def named(type_: str, address: str) -> str:
     """Name one resource: its kind, and its own name where there are several."""
     words = kind(type_)
+    if type_.startswith(_BUCKETS):
+        words = f"bucket's {type_.removeprefix(_BUCKETS).replace('_', ' ')}"
     # A key may have dots of its own: it is what stands in brackets at the end.
     found = re.search(r'([\w-]+)(?:\["?(.*?)"?])?$', address)
     name, key = (found[1], found[2] or "") if found else ("", "")
-    own = key if key and not key.isdigit() else ("" if name in ("this", "host") else name.replace("_", " "))
+    own = key if key and not key.isdigit() else ("" if name in _NAMELESS else name.replace("_", " "))
     return f"{words} {own}" if own else words
