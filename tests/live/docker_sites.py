@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 
+from live.docker_engine import DockerEngine
 from live.sites import LiveSite
 from orthweb.targets.docker import DockerTarget
 
@@ -49,3 +51,22 @@ def docker_site(*, up: bool = True, **site: Any) -> Iterator[DockerSite]:
         made.orthweb("down", check=False)
         if os.environ.get("ORTHWEB_KEEP_SITES") is None:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+class DockerIndex:
+    """A site's own index.
+
+    Parameters
+    ----------
+    site : runs already.
+    """
+
+    def __init__(self, site: DockerSite, engine: DockerEngine) -> None:
+        self._engine = engine
+        self._container = site.container("index")
+
+    def as_owner(self, statement: LiteralString, *, database: str) -> list[Any]:
+        """Ask as the superuser, over the socket in its container; every value is text."""
+        words = ("psql", "--host=/run/orthweb", "--username=postgres", f"--dbname={database}", "--no-psqlrc", "--csv")
+        said = self._engine.docker("exec", self._container, *words, "--tuples-only", f"--command={statement}")
+        return [tuple(row) for row in csv.reader(said.splitlines())]

@@ -13,8 +13,9 @@ import pytest
 
 from live.counting import account, client, eventually, samples, sending
 from live.docker_engine import DockerEngine
-from live.docker_sites import DockerSite, docker_site
+from live.docker_sites import DockerIndex, DockerSite, docker_site
 from live.edge_clients import echo_status, image, store
+from live.lost_answers import files, store_without_an_answer
 from orthweb import secrets
 from orthweb.secrets import basic
 
@@ -203,6 +204,17 @@ def test_container_when_killed_then_the_engine_starts_it_again_and_nothing_ackno
     found = account(site, sent, books.acknowledged)
     assert found.kept, found
     assert found.acknowledged == len(sent), books
+
+
+def test_image_when_the_answer_to_its_commit_is_lost_then_it_is_there_after_the_next_success(
+    site: DockerSite, docker_engine: DockerEngine
+) -> None:
+    made = image()
+    statuses = store_without_an_answer(site.access, DockerIndex(site, docker_engine), made)
+    assert statuses != [0], "nobody may be promised what the index did not answer"
+    assert files(site.access, made) == [200], "a row without its file"
+    assert store(site.access, made) == [0]
+    assert files(site.access, made) == [200]
 
 
 def test_site_when_brought_down_then_leaves_no_container_or_network_and_comes_back_with_its_images(
