@@ -54,7 +54,7 @@ CHANGED = (
 
 STEPS = (
     *("planned", "untouched", "interrupted", "up", "again", "status", "credentials", "trust", "client", "issued"),
-    "logs",
+    *("logs", "validated"),
     *("refused", "changed", "settled", "failed", "mended", "stopped", "paused", "started"),
     *("kept", "guarded", "destroyed", "left"),
 )
@@ -231,6 +231,7 @@ class Driven:
         yield "issued", self._issued(said)
         self._log_something()
         yield "logs", self.orthweb("logs", "-n", "5")
+        yield "validated", self.orthweb("validate")
         yield "refused", self._refused()
         self._write(CHANGED)
         yield "changed", self.orthweb("up")

@@ -54,6 +54,7 @@ def test_up_when_the_site_answers_then_it_was_asked_as_clients_will(driven: Driv
     assert notes[0]["calling"] == "OWCHECK123456789"
     assert "Clinic CA" in notes[0]["ca"]
     assert notes[0]["client"] == 0o600
+    assert f"DNS: {HOSTNAME} has to point to " in driven.up.err
 
 
 def test_plan_when_the_site_is_as_its_file_says_then_is_empty(driven: Driven) -> None:
@@ -91,6 +92,13 @@ def test_logs_when_shown_then_have_each_service_of_the_hosts(driven: Driven) -> 
     assert driven.logs.code == 0, driven.logs.err
     for words in ("archive", "archive says this", "edge says that", "host says something"):
         assert words in driven.logs.out
+
+
+def test_validate_when_the_site_s_name_leads_nowhere_then_says_so_once_and_where_it_should_lead(driven: Driven) -> None:
+    assert driven.validated.code == 1
+    assert f"error: {HOSTNAME}: this machine does not find the site's name in DNS" in driven.validated.err
+    assert "let the name point to " in driven.validated.err
+    assert driven.validated.out == ""
 
 
 @pytest.mark.parametrize(

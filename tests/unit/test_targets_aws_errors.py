@@ -207,3 +207,23 @@ def test_profile_when_it_asks_for_a_code_then_refused_with_the_way_around_it(
 def test_complaint_when_debugging_then_terraform_s_own_words_are_there() -> None:
     found = problem("terraform apply", [diagnostic("summary of it", "detail of it", "aws_vpc.this")])
     assert found.__notes__ == ["aws_vpc.this\nsummary of it\ndetail of it"]
+
+
+def test_region_when_boto3_does_not_know_it_and_nothing_answers_then_the_region_is_questioned(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    with pytest.raises(AwsError, match=r"^aws\.region: eu-central-9: there may be no such region") as caught:
+        Session("eu-central-9").identity()
+    assert "eu-central-1" in (caught.value.hint or "")
+    with pytest.raises(AwsError, match=r"^AWS cannot be reached"):
+        Session("eu-central-1").identity()
+
+
+def test_profile_when_there_is_none_of_this_name_then_told_how_to_see_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    with pytest.raises(AwsError, match="there is no such profile") as caught:
+        Session("eu-central-1")
+    assert "list-profiles" in (caught.value.hint or "")

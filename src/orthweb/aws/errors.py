@@ -64,6 +64,12 @@ _KINDS: Final = (
         "sign in (aws sso login), or set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
     ),
     _Kind(
+        r"ProfileNotFound",
+        None,
+        "there is no such profile: {words}",
+        "check AWS_PROFILE; `aws configure list-profiles` shows those that there are, `aws configure` makes one",
+    ),
+    _Kind(
         r"ExpiredToken|RequestExpired|TokenRefreshRequired|SSOTokenLoad|UnauthorizedSSOToken|TokenRetrieval|"
         r"LoginRefreshRequired|LoginTokenLoad",
         r"security token (included in the request )?is expired|SSO session has expired|token has expired|"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
-from orthweb.aws.errors import MFA, told
+from orthweb.aws.errors import MFA, AwsError, told
 from orthweb.errors import UsageError
 
 
@@ -76,9 +76,28 @@ class Session:
         ------
         AwsError : there are none, or they are not valid any more.
         """
-        with told("AWS"):
-            found = self.client("sts").get_caller_identity()
+        try:
+            with told("AWS"):
+                found = self.client("sts").get_caller_identity()
+        except AwsError as error:
+            if error.code in _UNREACHED and self.region not in self._regions():
+                # The names of the endpoints are made from the region's.
+                raise AwsError(
+                    f"aws.region: {self.region}: there may be no such region: {error.message}",
+                    error.code,
+                    "aws.region is a code such as eu-central-1 (AWS_REGION, where the site file says none); if it is "
+                    "right, check this machine's way to AWS",
+                ) from error
+            raise
         return Identity(str(found["Account"]), str(found["Arn"]))
+
+    def _regions(self) -> list[str]:
+        """List the regions that this version of boto3 knows, of all partitions."""
+        known = self._session
+        return [each for name in known.get_available_partitions() for each in known.get_available_regions("ec2", name)]
+
+
+_UNREACHED: Final = ("EndpointConnection", "ConnectTimeout")
 
 
 def _check_code(configuration: Any) -> None:

@@ -132,7 +132,8 @@ def _print(found: Estimate) -> None:
         for line in found.lines:
             if line.service == service and line.usd >= 0.005:
                 console.out(f"  {line.what:<48} {line.usd:>10,.2f}")
-    console.out(f"{'US dollars a month':<24} {found.total:>10,.2f}   {found.region}")
+    when = f"after {console.count(found.volumes.months, 'month')}"
+    console.out(f"{'US dollars a month':<24} {found.total:>10,.2f}   {found.region}, {when}")
     console.out()
     course = ", ".join(f"{_age(months)} ${usd:,.0f}" for months, usd in found.course)
     console.out(f"As the archive grows: {course} a month.")

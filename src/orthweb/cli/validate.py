@@ -68,8 +68,12 @@ def _run(checks: Sequence[Check], json: bool, report: Path | None) -> bool:
     from orthweb.checks.report import Report
     from orthweb.checks.runner import run
     from orthweb.targets import open_site
+    from orthweb.targets.base import Distant
 
     target = open_site(console.settings.site_file)
+    if isinstance(target, Distant):
+        # Else each check would say in its own way that there is no connection, after its own time.
+        target.check_reach()
     context = Context(target.access(), target.host_facts())
     started = time.monotonic()
     with _progress(checks, quiet=json) as show:

@@ -149,6 +149,14 @@ class Guarded(Protocol):
 
 
 @runtime_checkable
+class Distant(Protocol):
+    """A target whose site is behind a network and a name that others keep."""
+
+    def check_reach(self) -> None:
+        """Raise NotRunningError when nothing of the site can be reached from here, with what to look at."""
+
+
+@runtime_checkable
 class Remote(Protocol):
     """A target whose passwords and certificates are kept elsewhere."""
 

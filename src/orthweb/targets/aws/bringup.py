@@ -155,7 +155,12 @@ class Bringup:
         """Wait for the first verified answer from outside."""
         found = reaching.access(self._place)
         deadline = time.monotonic() + self._patience.answer
+        own = self._place.site.hostname != "localhost" and self._place.site.aws.hosted_zone is None
+        said = not (own and dns_target)
         while (problem := self._probe(found)) is not None:
+            if not said:
+                said = True
+                self._report(Done(f"DNS: {found.host} has to point to {dns_target}, if it does not yet"))
             if time.monotonic() > deadline:
                 hint = "orthweb status, orthweb logs"
                 if self._place.site.hostname != "localhost" and dns_target:

@@ -66,7 +66,7 @@ def status(place: Place, probe: Probe = reaching.ready) -> SiteStatus:
     elif not serving and all(each.state == "stopped" for each in services):
         state = "stopped"
         problem = "orthweb up starts it"
-    notes = list(_notes(place, memory, found if problem is None else None))
+    notes = list(_notes(place, memory, found if problem is None else None, "while it runs: " * (state == "stopped")))
     return _site(place, memory, state, problem, services, notes)
 
 
@@ -141,7 +141,7 @@ def _database(session: Session, identifier: str) -> Iterator[ServiceStatus]:
     yield ServiceStatus("database", _DATABASE.get(said, "failed"), None, "", None, None, version, note)
 
 
-def _notes(place: Place, memory: Memory, found: SiteAccess | None) -> Iterator[str]:
+def _notes(place: Place, memory: Memory, found: SiteAccess | None, when: str) -> Iterator[str]:
     if memory.name != place.site.name:
         yield f"Name   {memory.name}: the site file says {place.site.name}, which would be another site"
     if place.site.hostname != "localhost" and place.site.aws.hosted_zone is None and memory.output("dns_target"):
@@ -154,7 +154,7 @@ def _notes(place: Place, memory: Memory, found: SiteAccess | None) -> Iterator[s
             soon = "  (soon!)" if days < SOON_DAYS else ""
             yield f"Certificate for {found.host}: {days} days left{soon}"
     if cost := applied_cost(place):
-        yield f"Cost   {cost}"
+        yield f"Cost   {when}{cost}"
 
 
 def certificate_days(found: SiteAccess) -> int | None:

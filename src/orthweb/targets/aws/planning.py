@@ -154,7 +154,7 @@ def prepare(place: Place, report: Report = quiet, *, applying: bool = False) -> 
     """
     check_target(place)
     site, program = place.site, find()
-    report("AWS: whose account")
+    report("AWS: looking whose account this is")
     session = Session(site.aws.region)
     identity = session.identity()
     check_region(session)

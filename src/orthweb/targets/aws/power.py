@@ -141,6 +141,6 @@ def stop(session: Session, name: str, report: Report) -> bool:
     if found is not None and found["DBInstanceStatus"] == "available":
         with told(f"database {identifier}"):
             session.client("rds").stop_db_instance(DBInstanceIdentifier=identifier)
-        report(Done(f"database {identifier}: stops (AWS starts it again after 7 days)"))
+        report(Done(f"database {identifier}: stops (AWS starts it again after 7 days; orthweb down stops it again)"))
         ran = True
     return ran

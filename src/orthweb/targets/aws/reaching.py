@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
+import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import Final
 
 import httpx
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -24,6 +27,9 @@ from orthweb.verification import client_context
 
 SHARED = ("site-ca.pem", "check.pem", "check.key")
 """What a person's machine needs of the hosts' PKI: what to trust, and the pair of the checks. Never a CA's key."""
+
+
+_ERRNO: Final = re.compile(r"^\[Errno -?\d+\] ")
 
 
 def _secret(session: Session, name: str) -> dict[str, str]:
@@ -154,12 +160,46 @@ def ready(found: SiteAccess, timeout: float = 5.0) -> str | None:
         if answer.status_code != 200:
             return f"the archive's statistics answer {answer.status_code}"
     except (httpx.HTTPError, OSError) as error:
-        return f"HTTPS at {found.host}: {str(error) or type(error).__name__}"
+        # What a library says of the system's errors begins with their number.
+        return f"HTTPS at {found.host}: {_ERRNO.sub('', str(error)) or type(error).__name__}"
     try:
         echo(Peer.of_site(found, found.check_aet or "ORTHWEB", Timeouts(timeout, timeout, timeout)))
     except OrthwebError as error:
         return str(error)
     return None
+
+
+def check_reach(found: SiteAccess, dns_target: str = "", timeout: float = 10.0) -> None:
+    """Connect to the site's ports.
+
+    Parameters
+    ----------
+    dns_target : where the site's name should lead.
+    timeout : seconds, for each port.
+
+    Raises
+    ------
+    NotRunningError : neither can be reached; has what to look at.
+    """
+    reasons = []
+    for port in (found.https_port, found.dicom_port):
+        try:
+            socket.create_connection((found.host, port), timeout).close()
+        except socket.gaierror as error:
+            where = f" to {dns_target}" if dns_target else ""
+            raise NotRunningError(
+                f"{found.host}: this machine does not find the site's name in DNS",
+                f"let the name point{where} in DNS, and try again when that has spread",
+            ) from error
+        except OSError as error:
+            reasons.append(f"{found.host}:{port}: {error.strerror or error}")
+        else:
+            return
+    raise NotRunningError(
+        f"the site cannot be reached from here: {'; '.join(reasons)}",
+        "`orthweb status` shows whether its hosts run; is this machine in aws.https_from and aws.dicom_from, and does "
+        "its own network let it out?",
+    )
 
 
 def statistics(found: SiteAccess, timeout: float = 5.0) -> dict[str, int]:

@@ -165,6 +165,10 @@ class AwsTarget:
         """Give endpoints, trust and credentials; NotRunningError when there is no site."""
         return reaching.access(self.place)
 
+    def check_reach(self) -> None:
+        """Raise NotRunningError when neither port of the site can be reached from here, with what to look at."""
+        reaching.check_reach(reaching.access(self.place), self._known().output("dns_target"))
+
     def fetch(self) -> None:
         """Bring the site's password and certificates here again, as they are now."""
         memory = self._known()
