@@ -6,7 +6,7 @@ import pytest
 
 from orthweb.cli import console
 from orthweb.errors import OrthwebError
-from orthweb.targets.base import PlanItem
+from orthweb.targets.base import Moving, PlanItem
 
 WHY = "HTTPS: the whole internet may reach it, and every password can be tried from anywhere"
 
@@ -39,9 +39,11 @@ def test_plan_when_one_name_is_long_then_the_others_reasons_stay_where_they_are(
     assert capsys.readouterr().out.splitlines()[1] == "+ create bucket  storage"
 
 
-def test_steps_when_they_are_piped_then_what_is_said_again_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+def test_steps_when_they_are_piped_then_what_is_said_again_or_moves_is_left_out(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     with console.steps() as report:
-        for line in ("waiting", "waiting", "ready", "waiting"):
+        for line in ("waiting", "waiting", Moving("1 of 3"), "ready", "waiting"):
             report(line)
     assert capsys.readouterr().err.splitlines() == ["waiting", "ready", "waiting"]
 

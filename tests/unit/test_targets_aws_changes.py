@@ -10,7 +10,7 @@ from orthweb.errors import UsageError
 from orthweb.targets.aws import changes
 from orthweb.targets.aws.progress import Progress
 from orthweb.targets.aws.words import named
-from orthweb.targets.base import Done
+from orthweb.targets.base import Done, Moving
 
 Json = dict[str, Any]
 
@@ -191,7 +191,7 @@ def message(kind: str, address: str, type_: str, action: str = "create") -> Json
 def test_progress_when_something_is_done_then_a_line_stays_with_its_seconds() -> None:
     lines: list[str] = []
     now = [0.0]
-    progress = Progress(lines.append, lambda: now[0])
+    progress = Progress(lines.append, clock=lambda: now[0])
     progress.message(message("apply_start", "module.database.aws_db_instance.this", "aws_db_instance"))
     now[0] = 75.0
     progress.message(message("apply_progress", "module.database.aws_db_instance.this", "aws_db_instance"))
@@ -201,17 +201,43 @@ def test_progress_when_something_is_done_then_a_line_stays_with_its_seconds() ->
         "making database (0 s, usually about 10 minutes)",
         "making database (1 min 15 s, usually about 10 minutes)",
         "created database (612 s)",
+        "Terraform: at work",
     ]
-    assert [isinstance(line, Done) for line in lines] == [False, False, True]
+    assert [type(line) for line in lines] == [str, str, Done, Moving]
     assert progress.finished == {"module.database.aws_db_instance.this": "create"}
+
+
+def test_progress_when_much_is_done_then_a_terminal_sees_how_far_it_is_and_nothing_that_is_over() -> None:
+    lines: list[str] = []
+    now = [0.0]
+    progress = Progress(lines.append, 3, clock=lambda: now[0])
+    for seconds, kind_, key in ((0.0, "start", "data"), (1.0, "start", "logs"), (2.0, "complete", "data")):
+        now[0] = seconds
+        address = f'module.keys.aws_kms_key.this["{key}"]'
+        progress.message(message(f"apply_{kind_}", address, "aws_kms_key"))
+    assert lines == [
+        "0 of 3: making KMS key data (0 s)",
+        "0 of 3: making KMS key data (1 s), making KMS key logs (0 s)",
+        "created KMS key data (2 s)",
+        "1 of 3: making KMS key logs (1 s)",
+    ]
+    assert [type(line) for line in lines] == [str, Moving, Done, Moving]
+
+
+def test_progress_when_terraform_makes_a_note_then_nobody_is_told() -> None:
+    lines: list[str] = []
+    progress = Progress(lines.append)
+    for kind_ in ("apply_start", "apply_complete"):
+        progress.message(message(kind_, "module.compute.terraform_data.internet", "terraform_data"))
+    assert lines == []
 
 
 def test_progress_when_something_fails_then_says_so() -> None:
     lines: list[str] = []
-    progress = Progress(lines.append, lambda: 0.0)
+    progress = Progress(lines.append, clock=lambda: 0.0)
     progress.message(message("apply_start", "module.network.aws_vpc.this", "aws_vpc"))
     progress.message(message("apply_errored", "module.network.aws_vpc.this", "aws_vpc"))
-    assert lines[-1] == "failed: making network (VPC) (0 s)"
+    assert "failed: making network (VPC) (0 s)" in lines
     assert progress.finished == {}
 
 

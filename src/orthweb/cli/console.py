@@ -90,12 +90,14 @@ def is_interactive() -> bool:
 @contextmanager
 def steps() -> Iterator[Callable[[str], None]]:
     """Show what long work is doing: one moving line on a terminal, a line a step elsewhere."""
+    from orthweb.targets.base import Done, Moving
+
     if not sys.stderr.isatty():
         last: list[str] = []
 
         def once(line: str) -> None:
             # What is waited for is said at each look.
-            if last != [line]:
+            if last != [line] and not isinstance(line, Moving):
                 last[:] = [line]
                 note(line)
 
@@ -104,8 +106,6 @@ def steps() -> Iterator[Callable[[str], None]]:
     from rich.console import Console
     from rich.markup import escape
     from rich.status import Status
-
-    from orthweb.targets.base import Done
 
     console = Console(stderr=True)
     with Status("", console=console) as status:

@@ -26,6 +26,12 @@ class Done(str):
     __slots__ = ()
 
 
+class Moving(str):
+    """A line of a report that is true for a moment: a terminal shows it, and a log does not need it."""
+
+    __slots__ = ()
+
+
 def quiet(_line: str) -> None:
     """Report nothing."""
 

@@ -107,7 +107,7 @@ class Bringup:
             with _Pushing(lambda stop: self._push(ready, engine, roles, stop)) as pushing:
                 try:
                     if planned.changes:
-                        ready.terraform.apply(Progress(self._report).message, ready.given)
+                        ready.terraform.apply(Progress(self._report, len(planned.changes)).message, ready.given)
                 except BaseException:
                     # What is known of half a site: `status`, `logs` and `destroy` work with it.
                     with contextlib.suppress(OrthwebError):

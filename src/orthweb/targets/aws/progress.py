@@ -10,14 +10,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from orthweb.targets.aws.words import SLOW, kind, named
-from orthweb.targets.base import Done, Report
+from orthweb.targets.aws.words import SLOW, named
+from orthweb.targets.base import Done, Moving, Report
 
 _DONE: Final = {"create": "created", "update": "changed", "delete": "removed", "read": "read"}
 _DOING: Final = {"create": "making", "update": "changing", "delete": "removing"}
 
+_NOTE: Final = "terraform_data"
+"""Terraform's own notes; nothing in the account."""
+
 EVERY: Final = 10.0
 """Seconds between two lines that say what is worked on."""
+
+MOVING: Final = 0.5
+"""Seconds between two of them that a terminal alone shows."""
 
 SHOWN: Final = 3
 """So many things are named that are worked on."""
@@ -37,15 +43,20 @@ class Progress:
     Parameters
     ----------
     report : told each line.
+    total : how many resources there are to do; None when it is not known.
     clock : seconds, for the time that things take.
     """
 
-    def __init__(self, report: Report, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, report: Report, total: int | None = None, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._report = report
+        self._total = total
         self._clock = clock
         self._works: dict[str, _Work] = {}
         self._read = 0
         self._told = float("-inf")
+        self._moved = float("-inf")
         self.finished: dict[str, str] = {}
         """What was done, by the resource's address: create, update, delete."""
 
@@ -57,7 +68,7 @@ class Progress:
         match found.get("type"):
             case "apply_start":
                 action = str(hook.get("action", ""))
-                if action in _DOING:
+                if action in _DOING and type_ != _NOTE:
                     self._works[address] = _Work(type_, address, action, self._clock())
                     self._now()
             case "apply_progress":
@@ -68,7 +79,7 @@ class Progress:
                 self._end(address, "failed: ")
             case "refresh_start":
                 self._read += 1
-                self._now(f"reading what is there: {self._read}")
+                self._move(f"reading what is there: {self._read}")
             case _:
                 pass
 
@@ -78,27 +89,34 @@ class Progress:
             return
         if not failed:
             self.finished[address] = work.action
-        if work.type == "terraform_data":
-            return
         word = _DONE[work.action] if not failed else _DOING[work.action]
         seconds = self._clock() - work.since
         self._report(Done(f"{failed}{word} {named(work.type, address)} ({seconds:.0f} s)"))
+        self._move(self._line())
 
-    def _now(self, line: str = "") -> None:
-        if self._clock() - self._told < (1.0 if line else EVERY) and self._told > float("-inf"):
-            return
-        if not line:
-            longest = sorted(self._works.values(), key=lambda work: (work.type not in SLOW, work.since))
-            if not longest:
-                return
-            line = ", ".join(self._said(work) for work in longest[:SHOWN])
-            if len(longest) > SHOWN:
-                line += f" and {len(longest) - SHOWN} more"
-        self._told = self._clock()
-        self._report(line)
+    def _now(self) -> None:
+        """Say what is worked on: now and then in a log, at once on a terminal."""
+        if self._works and self._clock() - self._told >= EVERY:
+            self._told = self._moved = self._clock()
+            self._report(self._line())
+        else:
+            self._move(self._line())
+
+    def _move(self, line: str) -> None:
+        # The last thing that was worked on is taken from the terminal however soon it is done.
+        if self._clock() - self._moved >= MOVING or not self._works:
+            self._moved = self._clock()
+            self._report(Moving(line))
+
+    def _line(self) -> str:
+        longest = sorted(self._works.values(), key=lambda work: (work.type not in SLOW, work.since))
+        line = ", ".join(self._said(work) for work in longest[:SHOWN]) or "Terraform: at work"
+        if len(longest) > SHOWN:
+            line += f" and {len(longest) - SHOWN} more"
+        return f"{len(self.finished)} of {self._total}: {line}" if self._total else line
 
     def _said(self, work: _Work) -> str:
         seconds = int(self._clock() - work.since)
         spent = f"{seconds // 60} min {seconds % 60} s" if seconds >= 60 else f"{seconds} s"
         usual = f", {SLOW[work.type]}" if work.type in SLOW and work.action == "create" else ""
-        return f"{_DOING[work.action]} {kind(work.type)} ({spent}{usual})"
+        return f"{_DOING[work.action]} {named(work.type, work.address)} ({spent}{usual})"

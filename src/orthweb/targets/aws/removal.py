@@ -235,8 +235,8 @@ def destroy(place: Place, report: Report = quiet, *, unguarded: bool = False) ->
             terraform.drop(GUARD)
     report("Terraform: planning the removal")
     # Nothing secret is handed over: to remove it nobody has to have it.
-    terraform.plan(Progress(report).message, {}, ["-destroy", UNPROTECTED])
-    terraform.apply(Progress(report).message)
+    going = changes(terraform.plan(Progress(report).message, {}, ["-destroy", UNPROTECTED]))
+    terraform.apply(Progress(report, len(going)).message)
     hosts.forget(session, memory.name)
     left = leftovers.lasting(session, memory.name, identities(state), report)
     for arn in left:
