@@ -227,3 +227,24 @@ def test_profile_when_there_is_none_of_this_name_then_told_how_to_see_them(monke
     with pytest.raises(AwsError, match="there is no such profile") as caught:
         Session("eu-central-1")
     assert "list-profiles" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (
+            "creating Secrets Manager Secret (orthweb/pacs/tls): operation error Secrets Manager: CreateSecret, https "
+            "response error StatusCode: 400, RequestID: 1f8d1b44-9d2c, ResourceExistsException: The operation failed "
+            "because the secret orthweb/pacs/tls already exists.",
+            "AWS says ResourceExists: The operation failed because the secret orthweb/pacs/tls already exists.",
+        ),
+        (
+            "creating S3 Bucket (pacs): operation error S3: CreateBucket, https response error StatusCode: 409, "
+            "RequestID: 0A1B, HostID: abc+/=, BucketAlreadyExists: The requested bucket name is not available.",
+            "AWS says BucketAlreadyExists: The requested bucket name is not available.",
+        ),
+    ],
+)
+def test_error_that_the_service_s_model_knows_when_explained_then_has_the_next_step(text: str, says: str) -> None:
+    found = explain_text(text)
+    assert (found.words, "another name" in (found.hint or "")) == (says, True)

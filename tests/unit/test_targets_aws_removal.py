@@ -301,3 +301,15 @@ def test_refusal_when_the_policy_for_production_leaves_it_out_then_the_other_pol
         assert said.words == f"you are not allowed to do {action}"
         assert said.hint is not None
         assert "orthweb policy --no-production" in said.hint
+
+
+def test_name_when_a_removed_site_s_secrets_wait_for_their_end_then_refused_with_the_day(session: Session) -> None:
+    leftovers.check_name(session, "pacs")
+    for which in ("admin", "tls"):
+        client("secretsmanager").create_secret(Name=f"orthweb/pacs/{which}", SecretString="{}")
+    leftovers.check_name(session, "pacs")
+    gone = client("secretsmanager").delete_secret(SecretId="orthweb/pacs/admin", RecoveryWindowInDays=30)
+    with pytest.raises(UsageError, match=f"until {gone['DeletionDate']:%Y-%m-%d}") as caught:
+        leftovers.check_name(session, "pacs")
+    assert "for each in admin; do" in (caught.value.hint or "")
+    leftovers.check_name(session, "pacs-2")

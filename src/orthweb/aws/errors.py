@@ -203,8 +203,8 @@ def explain_text(text: str) -> Explained:
     api = _API.search(line)
     operation = _OPERATION.search(line)
     if api is None:
-        # Some of the provider's messages have the code alone: "creating X (name): Code: words".
-        bare = _BARE.search(line)
+        # Of errors that a service's model knows there is the code alone: "creating X (name): Code: words".
+        bare = _BARE.search(_NOISE.sub("", line))
         found = explain(bare[1], bare[2]) if bare is not None else None
         return found if found is not None and found.hint is not None else explain("", _NOISE.sub("", line))
     found = explain(api[1], api[2])

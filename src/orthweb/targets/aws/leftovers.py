@@ -8,10 +8,43 @@ from typing import Any, Final
 
 from orthweb.aws.errors import AwsError, told
 from orthweb.aws.session import Session
+from orthweb.errors import UsageError
 from orthweb.targets.base import Report, quiet
+
+SECRETS: Final = ("admin", "certificate", "index", "site", "tls")
+"""The site's secrets (terraform/modules/secrets)."""
 
 PATIENCE: Final = 120.0
 """Seconds until what AWS still lists is told to a person: it lists removed things for a while, some for an hour."""
+
+
+def check_name(session: Session, name: str) -> None:
+    """Refuse the name of a site that was removed in production, as long as AWS keeps its secrets.
+
+    Raises
+    ------
+    UsageError : names the day, and how to have the name before.
+    AwsError : AWS does not say.
+    """
+    waiting = {}
+    for which in SECRETS:
+        try:
+            with told(f"secret orthweb/{name}/{which}"):
+                found = session.client("secretsmanager").describe_secret(SecretId=f"orthweb/{name}/{which}")
+        except AwsError as error:
+            if error.code != "ResourceNotFound":
+                raise
+            continue
+        if "DeletedDate" in found:
+            waiting[which] = found["DeletedDate"]
+    if waiting:
+        raise UsageError(
+            f"name: {name}: a site of this name was removed; AWS keeps its secrets until "
+            f"{max(waiting.values()):%Y-%m-%d}, and the name is not free before",
+            "choose another name; or, when nobody needs these passwords and keys any more: "
+            f"`for each in {' '.join(waiting)}; do aws secretsmanager delete-secret --force-delete-without-recovery "
+            f"--region {session.region} --secret-id orthweb/{name}/$each; done`",
+        )
 
 
 def lasting(

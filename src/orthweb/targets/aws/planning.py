@@ -21,7 +21,7 @@ from orthweb.pki import own
 from orthweb.pki.issue import certificate_pem, key_pem
 from orthweb.render import terraform as render
 from orthweb.site import Site
-from orthweb.targets.aws import adoption, changes, images, process, tfstate, work
+from orthweb.targets.aws import adoption, changes, images, leftovers, process, tfstate, work
 from orthweb.targets.aws.changes import Change
 from orthweb.targets.aws.place import Memory, Place
 from orthweb.targets.aws.progress import Progress
@@ -160,6 +160,8 @@ def prepare(place: Place, report: Report = quiet, *, applying: bool = False) -> 
     check_region(session)
     memory = place.memory()
     check_same(site, memory, session.region, identity.account)
+    if not memory.known:
+        leftovers.check_name(session, site.name)
     given, digest = own_certificate(place)
     version = version_of(digest)
     tag = images.tag(session, site)

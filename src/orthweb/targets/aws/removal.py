@@ -100,6 +100,8 @@ def losses(place: Place) -> Iterator[str]:
             f"a final snapshot stays: {memory.output('final_snapshot') or f'{memory.name}-final-...'}"
         )
     yield "the KMS keys, 30 days later; until then they can be called back"
+    if is_production(place):
+        yield "the secrets, 30 days later; until then no other site in this region can have this name"
     snapshot = memory.output("final_snapshot")
     if found is not None and snapshot:
         key = str(found.get("KmsKeyId", ""))
