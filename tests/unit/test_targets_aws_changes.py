@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from orthweb.errors import UsageError
-from orthweb.targets.aws import changes
+from orthweb.sitefile import parse
+from orthweb.targets.aws import cautions, changes
 from orthweb.targets.aws.progress import Progress
 from orthweb.targets.aws.words import named
 from orthweb.targets.base import Done, Moving
@@ -252,3 +254,27 @@ def test_progress_when_something_fails_then_says_so() -> None:
 )
 def test_resource_when_named_then_is_told_from_others_of_its_kind(type_: str, address: str, expected: str) -> None:
     assert named(type_, address) == expected
+
+
+@pytest.mark.parametrize(
+    ("address", "type_", "added", "says"),
+    [
+        ("module.compute.aws_eip.this[0]", "aws_eip", "", "AWS's name of the site changes"),
+        (
+            "module.compute.aws_lb.this[0]",
+            "aws_lb",
+            'hostname = "pacs.example.org"\n',
+            "pacs.example.org: has to point elsewhere",
+        ),
+        ('module.network.aws_eip.nat["0"]', "aws_eip", "", ""),
+    ],
+)
+def test_plan_when_the_site_will_be_found_elsewhere_then_clients_or_dns_are_thought_of(
+    tmp_path: Path, address: str, type_: str, added: str, says: str
+) -> None:
+    asked = '[aws]\nhttps_from = ["203.0.113.0/24"]\ndicom_from = ["203.0.113.0/24"]\n'
+    site = parse(f'target = "aws"\n{added}{asked}', tmp_path / "site.toml")[0]
+    gone = {**change(address, ["delete"]), "type": type_}
+    assert [says in item.why for item in cautions.moved(site, changes.changes(plan(gone)))] == [True] * bool(says)
+    made = {**change(address, ["create"]), "type": type_}
+    assert not list(cautions.moved(site, changes.changes(plan(made))))

@@ -149,7 +149,7 @@ class Bringup:
             )
             for role in roles
         ]
-        return items + list(cautions.warnings(site))
+        return [*items, *cautions.moved(site, planned.changes), *cautions.warnings(site)]
 
     def _answer(self, dns_target: str) -> None:
         """Wait for the first verified answer from outside."""

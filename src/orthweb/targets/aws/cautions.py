@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from orthweb.render import terraform as render
 from orthweb.site import Site
+from orthweb.targets.aws.changes import Change
 from orthweb.targets.base import PlanItem
 
 if TYPE_CHECKING:
@@ -25,6 +26,28 @@ def lost(gone: Sequence[str]) -> Iterator[PlanItem]:
                 "aws.database.snapshot first (aws rds describe-db-snapshots)"
             )
         yield PlanItem("warn", what, f"is not in the account any more: {hint}")
+
+
+def moved(site: Site, changes: Sequence[Change]) -> Iterator[PlanItem]:
+    """Say that the site will be found elsewhere: its address, or its load balancer, goes."""
+    if not any(
+        each.type in ("aws_eip", "aws_lb") and each.address.startswith("module.compute.")
+        for each in changes
+        if each.action in ("replace", "delete")
+    ):
+        return
+    if site.hostname == "localhost":
+        yield PlanItem(
+            "warn",
+            "hostname",
+            "none: AWS's name of the site changes, and every client has to be told the new one (orthweb status)",
+        )
+    elif site.aws.hosted_zone is None:
+        yield PlanItem(
+            "warn",
+            "hostname",
+            f"{site.hostname}: has to point elsewhere in DNS afterwards; orthweb up and orthweb status say where",
+        )
 
 
 def warnings(site: Site) -> Iterator[PlanItem]:

@@ -25,7 +25,7 @@ EVERY: Final = 10.0
 MOVING: Final = 0.5
 """Seconds between two of them that a terminal alone shows."""
 
-SHOWN: Final = 3
+SHOWN: Final = 2
 """So many things are named that are worked on."""
 
 
