@@ -10,7 +10,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Folder:
@@ -71,6 +76,19 @@ class Folder:
             path.parent.parent.rmdir()
 
 
+def plainly(function: Callable[P, T]) -> Callable[P, T]:
+    """Give `function` as one whose errors say in a line what failed: Orthanc's Python plugin logs whole tracebacks."""
+
+    def call(*arguments: P.args, **named: P.kwargs) -> T:
+        try:
+            return function(*arguments, **named)
+        except OSError as error:
+            found = OSError(f"{function.__name__} {arguments[0]}: {error.strerror or error}")
+        raise found
+
+    return call
+
+
 def _register(orthanc):
     settings = json.loads(orthanc.GetConfiguration())
     if not settings.get("Orthweb", {}).get("Files"):
@@ -79,7 +97,7 @@ def _register(orthanc):
 
     folder = Folder(Path(settings["StorageDirectory"]))
     sure = Confirmation(folder.create, folder.remove, orthanc.LogError)
-    orthanc.RegisterStorageArea(sure.create, folder.read, sure.remove)
+    orthanc.RegisterStorageArea(plainly(sure.create), plainly(folder.read), plainly(sure.remove))
     orthanc.RegisterOnStoredInstanceCallback(lambda *_: sure.stored())
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from live.bare_orthanc import bare_orthanc
 from live.counting import Sample, account, answers, client, eventually, samples, sending
 from live.sites import LiveSite, live_site
 from orthweb.dicom.phantom import SLICE_SIZE
@@ -80,6 +81,24 @@ def test_full_store_during_a_send_then_the_rest_is_refused_and_what_was_acknowle
         pass
     assert len(again.acknowledged) == len(slices), str(again)
     assert account(site, slices, again.acknowledged).kept
+
+
+def test_disk_that_is_full_before_a_file_is_whole_then_it_is_refused_and_nothing_of_it_stays(tmp_path: Path) -> None:
+    large = samples(tmp_path / "large", 1, seed="does not fit", size=6 * MEBIBYTE)
+    fits = samples(tmp_path / "fits", 1, seed="fits", size=2 * MEBIBYTE)
+    # "elsewhere": nobody looks after a reserve, so that the disk fills up in the middle of the file.
+    with bare_orthanc(tmp_path, start=False, orthweb={"Store": "elsewhere", "Files": True}) as orthanc:
+        store = orthanc.folder / "files"
+        with disk(store, 3):
+            orthanc.start()
+            with sending(orthanc.peer, large, patience=0) as refused:
+                pass
+            assert [status & 0xFF00 for status in refused.statuses] == [0xA700], str(refused)
+            assert not [path for path in store.rglob("*") if path.is_file()]
+            assert ": No space left on device" in orthanc.said()
+            with sending(orthanc.peer, fits, patience=0) as taken:
+                pass
+            assert len(taken.acknowledged) == 1, str(taken)
 
 
 def test_read_only_store_during_a_send_then_the_rest_is_refused_and_nothing_is_lost(

@@ -14,14 +14,19 @@ UUID = "285da0d6-472e-4488-9dd8-493175ca48dd"
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Any:
+def files() -> Any:
     source = Path(__file__).parents[2] / "plugin" / "files.py"
     spec = importlib.util.spec_from_file_location("files", source)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.Folder(tmp_path)
+    return module
+
+
+@pytest.fixture
+def folder(files: Any, tmp_path: Path) -> Any:
+    return files.Folder(tmp_path)
 
 
 def test_file_when_written_then_lies_where_orthanc_looks_for_it(folder: Any, tmp_path: Path) -> None:
@@ -51,6 +56,12 @@ def test_file_when_the_disk_is_full_then_nothing_of_it_stays(
     with pytest.raises(OSError, match="No space left"):
         folder.create(UUID, 1, b"content")
     assert not folder.path(UUID).exists()
+
+
+def test_file_when_it_is_gone_then_the_error_is_one_line_that_names_it(files: Any, folder: Any) -> None:
+    with pytest.raises(OSError, match=f"^read {UUID}: No such file or directory$") as raised:
+        files.plainly(folder.read)(UUID, 1)
+    assert raised.value.__context__ is None
 
 
 def test_file_when_there_is_one_of_that_name_then_it_is_not_touched(folder: Any) -> None:
