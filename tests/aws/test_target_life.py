@@ -30,6 +30,7 @@ def test_plan_when_made_then_nothing_was_made_in_the_account(driven: Driven) -> 
 def test_up_when_interrupted_while_the_database_is_made_then_ends_in_order(driven: Driven) -> None:
     assert driven.interrupted.code == 130, driven.interrupted.err
     assert "stopping: AWS finishes what it is at" in driven.interrupted.err
+    assert "stopped: orthweb up goes on where it was" in driven.interrupted.err
 
 
 def test_up_when_it_was_interrupted_then_goes_on_and_keeps_the_database(driven: Driven) -> None:

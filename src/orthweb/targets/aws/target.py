@@ -92,7 +92,18 @@ class AwsTarget:
 
     def up(self, report: Report = quiet) -> list[PlanItem]:
         """Make the site be as its file says, wait until it answers, and say what was changed."""
-        return self._bringup(report).up()
+        with self._told_when_stopped(report, "orthweb up"):
+            return self._bringup(report).up()
+
+    @contextmanager
+    def _told_when_stopped(self, report: Report, again: str) -> Iterator[None]:
+        """Say how it goes on, when a person stops what changes the account."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            if self.place.memory().known:
+                report(Done(f"stopped: {again} goes on where it was; what is in the account costs meanwhile"))
+            raise
 
     def status(self) -> SiteStatus:
         """Look at the site."""
@@ -145,7 +156,8 @@ class AwsTarget:
             # Made from another machine, with its state in a bucket.
             folder.make_root(self.place.base)
         with folder.locked(self.state, report):
-            removal.destroy(self.place, report, unguarded=self._unguarded)
+            with self._told_when_stopped(report, "orthweb destroy --data"):
+                removal.destroy(self.place, report, unguarded=self._unguarded)
             self._check_gone()
             link = self.place.base / FOLDER_NAME
             if link.is_symlink():
