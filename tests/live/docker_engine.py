@@ -237,20 +237,22 @@ def _packet_filter() -> Iterator[bool]:
         return
     forwarding = Path("/proc/sys/net/ipv4/ip_forward")
     was = forwarding.read_text()
-    yield True
-    # A table that had no rules is not in what was saved: it is emptied by name.
-    chains = {
-        "filter": ("INPUT", "FORWARD", "OUTPUT"),
-        "nat": ("PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"),
-    }
-    empty = "".join(
-        f"*{table}\n" + "".join(f":{chain} ACCEPT\n" for chain in names) + "COMMIT\n"
-        for table, names in chains.items()
-        if f"*{table}" not in before.stdout
-    )
-    subprocess.run([restore], input=empty + before.stdout, text=True, capture_output=True, check=False)
-    with contextlib.suppress(OSError):
-        forwarding.write_text(was)
+    try:
+        yield True
+    finally:
+        # A table that had no rules is not in what was saved: it is emptied by name.
+        chains = {
+            "filter": ("INPUT", "FORWARD", "OUTPUT"),
+            "nat": ("PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"),
+        }
+        empty = "".join(
+            f"*{table}\n" + "".join(f":{chain} ACCEPT\n" for chain in names) + "COMMIT\n"
+            for table, names in chains.items()
+            if f"*{table}" not in before.stdout
+        )
+        subprocess.run([restore], input=empty + before.stdout, text=True, capture_output=True, check=False)
+        with contextlib.suppress(OSError):
+            forwarding.write_text(was)
 
 
 @contextmanager
