@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import psycopg
 import pytest
 
 from live.counting import Sample, eventually, samples
@@ -17,6 +18,8 @@ from live.sites import LiveSite, live_site
 from live.stores import bucket
 from orthweb.checks.subject import dataset_bytes
 from orthweb.dicom.send import ATTEMPTS
+from orthweb.store.index import connect
+from orthweb.store.site import index_facts
 from orthweb.verification import client_context
 
 pytestmark = pytest.mark.live
@@ -270,3 +273,25 @@ def test_validate_when_the_store_is_the_index_then_all_that_apply_pass(in_index:
         content = client.get(f"/instances/{sample.archive_id}/file").raise_for_status().content
     assert dataset_bytes(content) == dataset_bytes(sample.content)
     assert not (in_index.state / "store").exists()
+
+
+def test_file_when_its_instance_is_in_the_index_then_the_database_keeps_it_until_the_instance_is_deleted(
+    in_index: LiveSite, tmp_path: Path
+) -> None:
+    [sample] = send(in_index, tmp_path / "kept", 1, "kept")
+    with https(in_index) as http, connect(index_facts(in_index.target), read_only=False) as database:
+        told = http.get(f"/instances/{sample.archive_id}/attachments/dicom/info").raise_for_status().json()
+
+        def objects() -> int:
+            query = (
+                "SELECT count(*) FROM storagearea s JOIN pg_largeobject_metadata m ON m.oid = s.content WHERE uuid = %s"
+            )
+            [[count]] = database.execute(query, (told["Uuid"],)).fetchall()
+            return int(count)
+
+        with pytest.raises(psycopg.errors.RestrictViolation, match=f"kept: {told['Uuid']}"):
+            database.execute("DELETE FROM storagearea WHERE uuid = %s", (told["Uuid"],))
+        assert objects() == 1
+        assert http.get(f"/instances/{sample.archive_id}/file").status_code == 200
+        http.delete(f"/instances/{sample.archive_id}").raise_for_status()
+        assert objects() == 0

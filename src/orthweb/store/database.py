@@ -26,6 +26,28 @@ _TABLE = (
 )
 """As the plugin makes it; the plugin leaves one that it finds as it is."""
 
+_KEEP = (
+    # Without it each removal would read the whole table.
+    "CREATE INDEX IF NOT EXISTS orthweb_attachedfiles_uuid ON attachedfiles (uuid)",
+    """
+    CREATE OR REPLACE FUNCTION orthweb_keep_indexed() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        IF current_setting('orthweb.removing', true) IS DISTINCT FROM 'on'
+            AND EXISTS (SELECT FROM attachedfiles WHERE uuid = OLD.uuid)
+        THEN
+            RAISE EXCEPTION 'kept: %: the index has it (orthweb store check)', OLD.uuid USING ERRCODE = '23001';
+        END IF;
+        RETURN OLD;
+    END $$
+    """,
+    "CREATE TRIGGER orthweb_keep_indexed BEFORE DELETE ON storagearea"
+    " FOR EACH ROW EXECUTE FUNCTION orthweb_keep_indexed()",
+)
+"""Let the archive remove nothing that its index has. See `keep_indexed`."""
+
+_REMOVING = "SET LOCAL orthweb.removing = 'on'"
+"""Says that whoever removes means it."""
+
 _READ = 0x40000
 """INV_READ of libpq's large objects."""
 
@@ -159,6 +181,7 @@ class DatabaseStore:
         """Store a file: its large object and its row are committed together."""
         self._make()
         with self._transaction() as database:
+            database.execute(_REMOVING)
             database.execute("DELETE FROM storagearea WHERE uuid = %s", (attachment.uuid,))
             row = database.execute("SELECT lo_create(0)").fetchone()
             assert row is not None
@@ -179,9 +202,25 @@ class DatabaseStore:
                         database.execute(statement)
             self._made = True
 
+    def keep_indexed(self) -> None:
+        """Let PostgreSQL refuse to remove a file that the index has.
+
+        When the index's commit of an instance fails, Orthanc (1.12) takes for granted that there is no row, and removes
+        the instance's files. But a connection that is lost while the index commits leaves open whether it did. Where
+        it did, there would be a row without a file; sent again, the instance would be acknowledged as already stored,
+        and be lost. What people delete is out of the index before its files are removed.
+        """
+        self._make()
+        with self._transaction() as database:
+            there = "SELECT FROM pg_trigger WHERE tgname = 'orthweb_keep_indexed' AND tgrelid = 'storagearea'::regclass"
+            if database.execute(there).fetchone() is None:
+                for statement in _KEEP:
+                    database.execute(statement)
+
     def remove(self, uuid: str, file_type: int) -> None:
         """Delete a file; the table's rule deletes the large object."""
         with self._transaction() as database:
+            database.execute(_REMOVING)
             database.execute("DELETE FROM storagearea WHERE uuid = %s AND type = %s", (uuid, file_type))
 
     def prune(self) -> None:

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from orthweb.capabilities.schema import Upgrade
+from orthweb.checks.facts import IndexFacts
 from orthweb.targets.base import PlanItem, Report, quiet
-from orthweb.targets.docker import images, migration, planning, replicas, services
+from orthweb.targets.docker import images, inspection, migration, planning, replicas, services
 from orthweb.targets.docker.containers import compose_command, compose_up
 from orthweb.targets.docker.place import CHECK_PORT, Layout, Place, accounts
 from orthweb.targets.host import bringup, cluster, folder, libraries
@@ -113,6 +114,9 @@ class Bringup(bringup.Bringup[Place]):
         self.report("starting the containers")
         for name in place.services:
             compose_up(place.engine, place.project, place.compose_file, [name])
+
+    def _index_facts(self) -> IndexFacts:
+        return inspection.index_facts(self.place)
 
     def _warnings(self) -> list[PlanItem]:
         return planning.warnings(self.place)

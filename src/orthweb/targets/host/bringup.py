@@ -18,6 +18,7 @@ from typing import ClassVar, Generic, TypeVar
 
 from orthweb import pki, secrets
 from orthweb.capabilities.schema import Upgrade, settle
+from orthweb.checks.facts import IndexFacts
 from orthweb.errors import OrthwebError, UsageError
 from orthweb.targets.base import PlanItem, Report, quiet
 from orthweb.targets.host import (
@@ -156,6 +157,10 @@ class Bringup(ABC, Generic[P]):
         """Wait until every Orthanc answers by itself: through the edge one would do."""
 
     @abstractmethod
+    def _index_facts(self) -> IndexFacts:
+        """Say how the index is reached."""
+
+    @abstractmethod
     def _warnings(self) -> list[PlanItem]:
         """Say what is allowed and should be known."""
 
@@ -185,6 +190,7 @@ class Bringup(ABC, Generic[P]):
             with self._undone():
                 done += self._make(upgrade)
                 self.wait()
+                self._keep_indexed()
                 migration.remember(place.state, place.build)
                 plugins.sweep(place.state, place.libraries)
                 for name, _ in place.archives:
@@ -375,6 +381,14 @@ class Bringup(ABC, Generic[P]):
                 self._give_up("archive", f"the site does not answer: {problem}")
             time.sleep(0.05)
         self._await_archives()
+
+    def _keep_indexed(self) -> None:
+        """Let a store in the database keep what the index has; the archive has made its tables."""
+        if self.place.site.store.kind == "database":
+            from orthweb.store.database import DatabaseStore
+
+            with contextlib.closing(DatabaseStore(self._index_facts())) as stored:
+                stored.keep_indexed()
 
     def _give_up(self, name: str, message: str) -> None:
         raise OrthwebError(f"{message}; its log ends with: {self._last_words(name)}", f"orthweb logs {name}")

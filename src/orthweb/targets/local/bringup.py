@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from orthweb.capabilities.schema import Upgrade
+from orthweb.checks.facts import IndexFacts
 from orthweb.errors import OrthwebError, UsageError
 from orthweb.targets.base import PlanItem, Report, quiet
 from orthweb.targets.host import accounts, bringup, changes, cluster, folder, leaving, libraries, machine, reaching
@@ -125,6 +126,9 @@ class Bringup(bringup.Bringup[Place]):
         self.launch()
         for name in self.place.services:
             self.place.supervisor.start(name)
+
+    def _index_facts(self) -> IndexFacts:
+        return inspection.index_facts(self.place)
 
     def _warnings(self) -> list[PlanItem]:
         return changes.warnings(self.place, machine.fitted(self.place.site))
