@@ -18,6 +18,10 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+ATTEMPTS = 1000
+"""How often a folder may vanish again."""
+
+
 class Folder:
     """The three operations of a storage area.
 
@@ -53,7 +57,7 @@ class Folder:
                 raise
 
     def _open(self, path: Path) -> int:
-        while True:
+        for _ in range(ATTEMPTS):
             if not self._root.is_dir():
                 raise FileNotFoundError(f"{self._root}: the store is gone")
             # Whoever removes the last file of a folder removes the folder: it may be gone again.
@@ -61,6 +65,7 @@ class Folder:
                 path.parent.mkdir(parents=True, exist_ok=True)
             with contextlib.suppress(FileNotFoundError):
                 return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        raise FileNotFoundError(f"{path.parent}: cannot be made: a link that leads nowhere?")
 
     def read(self, uuid: str, _content_type: int) -> bytes:
         """Give an attachment's content."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
-from confirmation import Confirmation
+from confirmation import DOUBTS, PAUSE, Confirmation
 
 Attachment = tuple[str, int]
 
@@ -16,7 +16,8 @@ class Store:
     def __init__(self) -> None:
         self.kept: dict[Attachment, bytes] = {}
         self.said: list[str] = []
-        self.area = Confirmation(self._create, self._remove, self.said.append)
+        self.now = 0.0
+        self.area = Confirmation(self._create, self._remove, self.said.append, lambda: self.now)
 
     def _create(self, uuid: str, content_type: int, content: bytes) -> None:
         self.kept[uuid, content_type] = content
@@ -110,3 +111,44 @@ def test_attachment_when_it_cannot_be_written_then_the_instance_is_refused_and_n
     store.write("two")
     store.area.stored()
     assert set(store.kept) == {("two-file", 1), ("two-head", 3)}
+
+
+def test_attachment_when_it_is_no_part_of_an_instance_then_it_goes_at_once_and_nothing_is_remembered() -> None:
+    store = Store()
+    for number in range(10):
+        store.area.create(f"metadata-{number}", 4301, b"")
+    store.area.remove("metadata-0", 4301)
+    assert ("metadata-0", 4301) not in store.kept
+    assert not store.area._written
+
+
+def test_removal_when_it_fails_then_the_others_go_and_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store()
+    made = store.write("again")
+    store.clean(made)
+
+    def fail(uuid: str, content_type: int) -> None:
+        if uuid == "again-file":
+            raise OSError("I/O error")
+        store._remove(uuid, content_type)
+
+    monkeypatch.setattr(store.area, "_remove", fail)
+    store.area.stored()
+    assert set(store.kept) == {("again-file", 1)}
+    assert store.said == ["left: again-file: I/O error"]
+
+
+def test_index_when_it_takes_nothing_then_instances_are_not_written_but_for_one_that_tries() -> None:
+    store = Store()
+    for number in range(DOUBTS):
+        store.clean(store.write(f"lost-{number}"))
+    store.clean(store.write("try"))
+    with pytest.raises(OSError, match="takes no instances"):
+        store.write("refused")
+    assert len(store.kept) == 2 * (DOUBTS + 1)
+    store.now += PAUSE
+    store.write("second try")
+    store.area.stored()
+    store.write("three")
+    store.write("four")
+    assert store.kept.keys() >= {("three-file", 1), ("four-head", 3)}

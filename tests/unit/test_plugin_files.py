@@ -99,3 +99,9 @@ def test_files_when_written_and_removed_in_one_folder_at_once_then_none_is_lost(
         thread.join()
     assert errors == []
     assert [folder.read(name, 1) for name in names[:4]] == [b"kept"] * 4
+
+
+def test_folder_when_it_is_a_link_that_leads_nowhere_then_said(folder: Any, tmp_path: Path) -> None:
+    (tmp_path / "28").symlink_to(tmp_path / "unmounted" / "28")
+    with pytest.raises(FileNotFoundError, match="leads nowhere"):
+        folder.create(UUID, 1, b"")
