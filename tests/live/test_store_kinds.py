@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import httpx
 import psycopg
@@ -295,3 +296,28 @@ def test_file_when_its_instance_is_in_the_index_then_the_database_keeps_it_until
         assert http.get(f"/instances/{sample.archive_id}/file").status_code == 200
         http.delete(f"/instances/{sample.archive_id}").raise_for_status()
         assert objects() == 0
+
+
+def test_file_when_the_index_is_committing_its_row_then_the_database_keeps_it(
+    in_index: LiveSite, tmp_path: Path
+) -> None:
+    [sample] = send(in_index, tmp_path / "committing", 1, "committing")
+    facts, uuid = index_facts(in_index.target), str(uuid4())
+    columns = "compressedsize, uncompressedsize, compressiontype, uncompressedhash, compressedhash"
+    removal = "DELETE FROM storagearea WHERE uuid = %s"
+    with (
+        connect(facts, read_only=False) as index,
+        connect(facts, read_only=False) as store,
+        https(in_index) as http,
+    ):
+        told = http.get(f"/instances/{sample.archive_id}/attachments/dicom/info").raise_for_status().json()
+        store.execute("INSERT INTO storagearea (uuid, content, type) VALUES (%s, lo_create(0), 1)", (uuid,))
+        with index.transaction(force_rollback=True):
+            index.execute(
+                f"INSERT INTO attachedfiles (id, filetype, uuid, {columns})"
+                f" SELECT id, 1030, %s, {columns} FROM attachedfiles WHERE uuid = %s",
+                (uuid, told["Uuid"]),
+            )
+            with pytest.raises(psycopg.errors.RestrictViolation, match="kept"):
+                store.execute(removal, (uuid,))
+        assert store.execute(removal, (uuid,)).rowcount == 1

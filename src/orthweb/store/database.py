@@ -26,24 +26,37 @@ _TABLE = (
 )
 """As the plugin makes it; the plugin leaves one that it finds as it is."""
 
+_INDEX = "orthweb_attachedfiles_uuid"
+
 _KEEP = (
-    # Without it each removal would read the whole table.
-    "CREATE INDEX IF NOT EXISTS orthweb_attachedfiles_uuid ON attachedfiles (uuid)",
+    """
+    CREATE OR REPLACE FUNCTION orthweb_indexing() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        PERFORM pg_advisory_xact_lock_shared(hashtextextended('orthweb ' || NEW.uuid, 0));
+        RETURN NULL;
+    END $$
+    """,
     """
     CREATE OR REPLACE FUNCTION orthweb_keep_indexed() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
-        IF current_setting('orthweb.removing', true) IS DISTINCT FROM 'on'
-            AND EXISTS (SELECT FROM attachedfiles WHERE uuid = OLD.uuid)
+        IF current_setting('orthweb.removing', true) = 'on' THEN
+            RETURN OLD;
+        END IF;
+        IF NOT pg_try_advisory_xact_lock(hashtextextended('orthweb ' || OLD.uuid, 0))
+            OR EXISTS (SELECT FROM attachedfiles WHERE uuid = OLD.uuid)
         THEN
             RAISE EXCEPTION 'kept: %: the index has it (orthweb store check)', OLD.uuid USING ERRCODE = '23001';
         END IF;
         RETURN OLD;
     END $$
     """,
+    "DROP TRIGGER IF EXISTS orthweb_indexing ON attachedfiles",
+    "CREATE TRIGGER orthweb_indexing AFTER INSERT ON attachedfiles FOR EACH ROW EXECUTE FUNCTION orthweb_indexing()",
+    "DROP TRIGGER IF EXISTS orthweb_keep_indexed ON storagearea",
     "CREATE TRIGGER orthweb_keep_indexed BEFORE DELETE ON storagearea"
     " FOR EACH ROW EXECUTE FUNCTION orthweb_keep_indexed()",
 )
-"""Let the archive remove nothing that its index has. See `keep_indexed`."""
+"""Let the archive remove nothing that its index has, or is committing. See `keep_indexed`."""
 
 _REMOVING = "SET LOCAL orthweb.removing = 'on'"
 """Says that whoever removes means it."""
@@ -211,11 +224,19 @@ class DatabaseStore:
         and be lost. What people delete is out of the index before its files are removed.
         """
         self._make()
+        there = "SELECT FROM pg_trigger WHERE tgname = 'orthweb_keep_indexed' AND tgrelid = 'storagearea'::regclass"
+        with self._connected() as database:
+            if database.execute(there).fetchone() is not None:
+                return
+            # Without it each removal would read the whole table. What an interrupted call left of it is of no use.
+            broken = "SELECT FROM pg_index WHERE indexrelid = to_regclass(%s) AND NOT indisvalid"
+            if database.execute(broken, (_INDEX,)).fetchone() is not None:
+                database.execute(f"DROP INDEX {_INDEX}")
+            database.execute(f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {_INDEX} ON attachedfiles (uuid)")
         with self._transaction() as database:
-            there = "SELECT FROM pg_trigger WHERE tgname = 'orthweb_keep_indexed' AND tgrelid = 'storagearea'::regclass"
-            if database.execute(there).fetchone() is None:
-                for statement in _KEEP:
-                    database.execute(statement)
+            database.execute("SET LOCAL lock_timeout = '30s'")
+            for statement in _KEEP:
+                database.execute(statement)
 
     def remove(self, uuid: str, file_type: int) -> None:
         """Delete a file; the table's rule deletes the large object."""

@@ -190,7 +190,7 @@ class Bringup(ABC, Generic[P]):
             with self._undone():
                 done += self._make(upgrade)
                 self.wait()
-                self._keep_indexed()
+                done += self._keep_indexed()
                 migration.remember(place.state, place.build)
                 plugins.sweep(place.state, place.libraries)
                 for name, _ in place.archives:
@@ -382,13 +382,20 @@ class Bringup(ABC, Generic[P]):
             time.sleep(0.05)
         self._await_archives()
 
-    def _keep_indexed(self) -> None:
+    def _keep_indexed(self) -> list[PlanItem]:
         """Let a store in the database keep what the index has; the archive has made its tables."""
-        if self.place.site.store.kind == "database":
-            from orthweb.store.database import DatabaseStore
+        if self.place.site.store.kind != "database":
+            return []
+        from orthweb.store.database import DatabaseStore
 
-            with contextlib.closing(DatabaseStore(self._index_facts())) as stored:
+        self.report("letting the database keep what the index has")
+        with contextlib.closing(DatabaseStore(self._index_facts())) as stored:
+            try:
                 stored.keep_indexed()
+            except OrthwebError as error:  # the site runs, and did so before there was any such thing
+                why = f"{error.message}; an image can be lost when the index goes away in the middle of a commit"
+                return [PlanItem("warn", "store", why)]
+        return []
 
     def _give_up(self, name: str, message: str) -> None:
         raise OrthwebError(f"{message}; its log ends with: {self._last_words(name)}", f"orthweb logs {name}")
