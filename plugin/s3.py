@@ -10,6 +10,19 @@ import sys
 import threading
 
 
+def _briefly(function, *errors):
+    """Give `function` as one of whose expected errors only the last step is logged; see `s3_store.threads`."""
+
+    def call(*arguments):
+        try:
+            return function(*arguments)
+        except errors as error:
+            found = error.with_traceback(None)
+        raise found from None
+
+    return call
+
+
 def _register(orthanc):
     configuration = json.loads(orthanc.GetConfiguration())
     section = configuration.get("Orthweb", {})
@@ -18,6 +31,7 @@ def _register(orthanc):
     if section.get("Libraries"):
         sys.path.append(section["Libraries"])
     from confirmation import Confirmation
+    from s3_store.failures import StoreError
     from s3_store.report import Reporter
     from s3_store.settings import Settings
     from s3_store.store import ObjectStore
@@ -28,7 +42,9 @@ def _register(orthanc):
     elsewhere = Elsewhere()
     # In Orthanc's own threads, which tell one instance from another.
     sure = Confirmation(elsewhere(store.create), elsewhere(store.remove), orthanc.LogError)
-    orthanc.RegisterStorageArea(sure.create, elsewhere(store.read), sure.remove)
+    orthanc.RegisterStorageArea(
+        _briefly(sure.create, StoreError, OSError), elsewhere(store.read), _briefly(sure.remove, StoreError)
+    )
     orthanc.RegisterOnStoredInstanceCallback(lambda *_: sure.stored())
     admits = elsewhere(store.gate.admits)
 
