@@ -10,7 +10,7 @@ import pytest
 
 from aws import plots
 from aws.emulator import Emulator
-from aws.lifecycle import Json
+from aws.lifecycle import Json, Plot
 from aws.resources import of_type
 from aws.terraform import SOURCE, Terraform, TerraformError
 
@@ -100,3 +100,18 @@ def test_plan_when_with_a_vpn_then_certificates_let_in_to_the_vpc_alone(plan: Pl
     assert log["enabled"] is True
     for rule in of_type(planned, "aws_ec2_client_vpn_authorization_rule"):
         assert rule.values["target_network_cidr"] != WORLD
+
+
+@pytest.mark.parametrize("plot", [plots.single, plots.ha], ids=["single", "ha"])
+def test_network_when_taken_over_into_an_empty_state_then_every_key_is_known(
+    plot: Callable[[], Plot], terraform: Terraform, aws: Emulator, tmp_path: Path
+) -> None:
+    """An import knows of no resource but those in the state: keys that come from another one would stop it."""
+    wanted = plot()
+    own = Terraform.of(SOURCE, tmp_path / "terraform", terraform.environment, terraform.program)
+    own.init()
+    own.variables(**wanted.variables, **wanted.secrets)
+    network = aws.client("ec2", plots.HA_REGION).create_vpc(CidrBlock="10.83.0.0/16")["Vpc"]["VpcId"]
+    own.run("import", "import", "-input=false", "-no-color", "module.network.aws_vpc.this", network)
+    [taken] = [each for each in own.state()["resources"] if each["type"] == "aws_vpc"]
+    assert taken["instances"][0]["attributes"]["id"] == network

@@ -178,15 +178,15 @@ resource "aws_lb_target_group" "this" {
 resource "aws_lb_listener" "this" {
   #checkov:skip=CKV_AWS_2:TLS ends on the hosts: TCP is passed through
   #checkov:skip=CKV_AWS_103:TLS ends on the hosts: TCP is passed through
-  for_each = aws_lb_target_group.this
+  for_each = local.ha ? local.services : {}
 
   load_balancer_arn        = aws_lb.this[0].arn
-  port                     = local.services[each.key].port
+  port                     = each.value.port
   protocol                 = "TCP"
   tcp_idle_timeout_seconds = 3600
 
   default_action {
     type             = "forward"
-    target_group_arn = each.value.arn
+    target_group_arn = aws_lb_target_group.this[each.key].arn
   }
 }

@@ -116,9 +116,9 @@ resource "aws_eip" "nat" {
 }
 
 resource "aws_nat_gateway" "this" {
-  for_each = aws_eip.nat
+  for_each = toset([for i in local.nat_indexes : tostring(i)])
 
-  allocation_id = each.value.id
+  allocation_id = aws_eip.nat[each.key].id
   subnet_id     = aws_subnet.this["public-${each.key}"].id
 
   tags = { Name = "${var.name}-${each.key}" }

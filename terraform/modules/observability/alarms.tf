@@ -85,17 +85,18 @@ locals {
         statistic   = "Maximum", above = true, threshold = 0, period = 60, periods = 5, missing = "notBreaching"
       }
     } : {},
-    local.ha ? merge([for service, suffix in var.target_group_arn_suffixes : {
+    # The services by name: `terraform import` must know the keys while there are no target groups.
+    local.ha ? merge([for service in ["dicom", "https"] : {
       "unhealthy-${service}" = {
         description = "The load balancer finds a host of ${service} unhealthy: the others carry on"
         namespace   = "AWS/NetworkELB", metric = "UnHealthyHostCount"
-        dimensions  = { LoadBalancer = var.load_balancer_arn_suffix, TargetGroup = suffix }
+        dimensions  = { LoadBalancer = var.load_balancer_arn_suffix, TargetGroup = var.target_group_arn_suffixes[service] }
         statistic   = "Maximum", above = true, threshold = 0, period = 60, periods = 5, missing = "notBreaching"
       }
       "no-host-${service}" = {
         description = "The load balancer finds no healthy host of ${service}: the site does not answer"
         namespace   = "AWS/NetworkELB", metric = "HealthyHostCount"
-        dimensions  = { LoadBalancer = var.load_balancer_arn_suffix, TargetGroup = suffix }
+        dimensions  = { LoadBalancer = var.load_balancer_arn_suffix, TargetGroup = var.target_group_arn_suffixes[service] }
         statistic   = "Maximum", above = false, threshold = 1, period = 60, periods = 3, missing = "breaching"
       }
     }]...) : {},

@@ -29,9 +29,9 @@ resource "aws_ecr_repository" "this" {
 }
 
 resource "aws_ecr_lifecycle_policy" "this" {
-  for_each = aws_ecr_repository.this
+  for_each = var.roles # not the repositories: `terraform import` must know the keys while there are none
 
-  repository = each.value.name
+  repository = aws_ecr_repository.this[each.key].name
   policy = jsonencode({
     # A push may count three times: an index, an image and its attestation.
     rules = [{
