@@ -223,3 +223,13 @@ def test_account_when_new_then_has_nothing_in_it_but_what_comes_with_every_accou
     aws_own = {"aws_network_acl", "aws_route_table", "aws_security_group", "aws_subnet", "aws_vpc"}
     everywhere = {"aws_s3_bucket", "aws_iam_role"}
     assert found <= aws_own | everywhere
+
+
+def test_target_group_when_it_is_deleted_twice_then_nobody_minds(aws: Emulator) -> None:
+    vpc = aws.client("ec2").create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]
+    balancing = aws.client("elbv2")
+    made = balancing.create_target_group(Name="twice", Protocol="TCP", Port=443, VpcId=vpc)["TargetGroups"][0]
+    for _ in range(2):
+        balancing.delete_target_group(TargetGroupArn=made["TargetGroupArn"])
+    with pytest.raises(balancing.exceptions.TargetGroupNotFoundException):
+        balancing.describe_target_groups(Names=["twice"])

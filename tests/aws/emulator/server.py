@@ -43,6 +43,8 @@ class Recorder:
         self._application = application
         self._calls = calls.open("a", buffering=1)
         self._lock = threading.Lock()
+        # moto counts on one request at a time: a list that another request changes meanwhile would be an outage.
+        self._one = threading.Lock()
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         path = str(environ.get("PATH_INFO", ""))
@@ -88,7 +90,8 @@ class Recorder:
             got[:] = int(status.split()[0]), list(headers)
 
         try:
-            answer = b"".join(self._application(environ, start))
+            with self._one:
+                answer = b"".join(self._application(environ, start))
         except Exception:  # whatever breaks in moto is the test's finding, not this server's end
             traceback.print_exc()
             return 500, [], b""

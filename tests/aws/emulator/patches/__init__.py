@@ -9,7 +9,19 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
-MODULES = ("autoscaling", "backup", "cloudtrail", "ec2", "ecr", "kms", "rds", "route53", "s3", "secretsmanager")
+MODULES = (
+    "autoscaling",
+    "backup",
+    "cloudtrail",
+    "ec2",
+    "ecr",
+    "elbv2",
+    "kms",
+    "rds",
+    "route53",
+    "s3",
+    "secretsmanager",
+)
 
 told: dict[str, Callable[..., None]] = {}
 """What the tests may say to the server (``POST /_emulator/<name>``), by name."""
