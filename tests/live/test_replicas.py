@@ -250,12 +250,17 @@ def test_writer_when_killed_during_an_association_then_the_senders_retry_lands_o
     slices = samples(tmp_path, 200, seed="killed writer")
     log = AccessLog(running)
     before = pids(running)
-    with sending(running, slices, associations=1) as send:
-        send.wait_for(50)
-        [victim] = [name for name in WRITERS if load(running, name).associations]
-        os.kill(before[victim], signal.SIGKILL)
-        # Else it may be back before a sender on a busy machine tries again. That it comes back is another test's.
-        running.target.place.supervisor.stop(victim)
+    supervisor = running.target.place.supervisor.pid()
+    assert supervisor is not None
+    try:
+        with sending(running, slices, associations=1) as send:
+            send.wait_for(50)
+            [victim] = [name for name in WRITERS if load(running, name).associations]
+            # Else it may be back before a sender on a busy machine tries again.
+            os.kill(supervisor, signal.SIGSTOP)
+            os.kill(before[victim], signal.SIGKILL)
+    finally:
+        os.kill(supervisor, signal.SIGCONT)
     [other] = set(WRITERS) - {victim}
     assert send.lost_associations == 1, str(send)
     assert log.dicom(2)[:2] == [victim, other]
@@ -263,6 +268,7 @@ def test_writer_when_killed_during_an_association_then_the_senders_retry_lands_o
     found = account(running, slices, send.acknowledged)
     record_property("account", f"kill -9 of {victim}: {send}; {found}")
     assert found.kept, str(found)
+    eventually(lambda: pids(running)[victim] not in (0, before[victim]), 20, "the writer does not come back")
 
 
 def test_reader_when_killed_then_no_query_fails(running: LiveSite) -> None:
