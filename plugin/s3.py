@@ -10,19 +10,6 @@ import sys
 import threading
 
 
-def _briefly(function, *errors):
-    """Give `function` as one of whose expected errors only the last step is logged; see `s3_store.threads`."""
-
-    def call(*arguments):
-        try:
-            return function(*arguments)
-        except errors as error:
-            found = error.with_traceback(None)
-        raise found from None
-
-    return call
-
-
 def _register(orthanc):
     configuration = json.loads(orthanc.GetConfiguration())
     section = configuration.get("Orthweb", {})
@@ -31,7 +18,7 @@ def _register(orthanc):
     if section.get("Libraries"):
         sys.path.append(section["Libraries"])
     from confirmation import Confirmation
-    from s3_store.failures import StoreError
+    from s3_store.failures import StoreError, briefly
     from s3_store.report import Reporter
     from s3_store.settings import Settings
     from s3_store.store import ObjectStore
@@ -43,7 +30,7 @@ def _register(orthanc):
     # In Orthanc's own threads, which tell one instance from another.
     sure = Confirmation(elsewhere(store.create), elsewhere(store.remove), orthanc.LogError)
     orthanc.RegisterStorageArea(
-        _briefly(sure.create, StoreError, OSError), elsewhere(store.read), _briefly(sure.remove, StoreError)
+        briefly(sure.create, StoreError, OSError), elsewhere(store.read), briefly(sure.remove, StoreError)
     )
     orthanc.RegisterOnStoredInstanceCallback(lambda *_: sure.stored())
     admits = elsewhere(store.gate.admits)

@@ -4,6 +4,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 HINTS = {
     "NoSuchBucket": "the bucket does not exist: make it, or mend s3.bucket and s3.region",
@@ -71,3 +76,16 @@ def _cause(text: str) -> str:
     if TIMEOUT in text:
         return "no answer in time"
     return text.split("\n", 1)[0][:300]
+
+
+def briefly(function: Callable[P, T], *errors: type[Exception]) -> Callable[P, T]:
+    """Give `function` as one of whose expected errors only the last step is left: the plugin logs whole tracebacks."""
+
+    def call(*arguments: P.args, **named: P.kwargs) -> T:
+        try:
+            return function(*arguments, **named)
+        except errors as error:
+            found = error.with_traceback(None)
+        raise found from None
+
+    return call

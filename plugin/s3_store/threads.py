@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
-from .failures import StoreError
+from .failures import StoreError, briefly
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -34,10 +34,6 @@ class Elsewhere:
         """Give `function` as one that may be called from any thread."""
 
         def call(*arguments: P.args, **named: P.kwargs) -> T:
-            try:
-                return self._pool.submit(function, *arguments, **named).result()
-            except StoreError as error:
-                found = error.with_traceback(None)
-            raise found from None
+            return self._pool.submit(function, *arguments, **named).result()
 
-        return call
+        return briefly(call, StoreError)

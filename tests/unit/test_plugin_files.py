@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import os
 import threading
 from pathlib import Path
@@ -15,13 +15,7 @@ UUID = "285da0d6-472e-4488-9dd8-493175ca48dd"
 
 @pytest.fixture
 def files() -> Any:
-    source = Path(__file__).parents[2] / "plugin" / "files.py"
-    spec = importlib.util.spec_from_file_location("files", source)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return importlib.import_module("files")
 
 
 @pytest.fixture

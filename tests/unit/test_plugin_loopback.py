@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import socket
-from pathlib import Path
 from typing import Any
 
 
 def _loopback() -> Any:
-    source = Path(__file__).parents[2] / "plugin" / "loopback.py"
-    spec = importlib.util.spec_from_file_location("loopback", source)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return importlib.import_module("loopback")
 
 
 def _device(found: socket.socket) -> bytes:

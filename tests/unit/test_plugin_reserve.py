@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import os
 from pathlib import Path
 from types import ModuleType
@@ -12,13 +12,7 @@ import pytest
 
 @pytest.fixture
 def reserve() -> ModuleType:
-    source = Path(__file__).parents[2] / "plugin" / "reserve.py"
-    spec = importlib.util.spec_from_file_location("reserve", source)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return importlib.import_module("reserve")
 
 
 def test_problem_when_there_is_room_then_there_is_none(reserve: ModuleType, tmp_path: Path) -> None:

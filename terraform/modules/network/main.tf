@@ -51,7 +51,7 @@ locals {
     }
   ]...)
 
-  nat_indexes = var.nat == "none" ? [] : var.nat == "single" ? [0] : local.zone_indexes
+  nats = toset([for i in var.nat == "none" ? [] : var.nat == "single" ? [0] : local.zone_indexes : tostring(i)])
 
   # What a host calls: its parameters and secrets, its database's address, container images, logs, the launch signal and
   # Session Manager.
@@ -108,7 +108,7 @@ resource "aws_internet_gateway" "this" {
 
 resource "aws_eip" "nat" {
   #checkov:skip=CKV2_AWS_19:The address belongs to a NAT gateway, not to an instance.
-  for_each = toset([for i in local.nat_indexes : tostring(i)])
+  for_each = local.nats
 
   domain = "vpc"
 
@@ -116,7 +116,7 @@ resource "aws_eip" "nat" {
 }
 
 resource "aws_nat_gateway" "this" {
-  for_each = toset([for i in local.nat_indexes : tostring(i)])
+  for_each = local.nats
 
   allocation_id = aws_eip.nat[each.key].id
   subnet_id     = aws_subnet.this["public-${each.key}"].id
