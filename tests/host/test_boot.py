@@ -21,8 +21,7 @@ from host.machine import Machine
 from host.visitors import validate
 from host.world import World
 from live.counting import TIMEOUTS, account, client, eventually, many_samples, samples, sending
-from live.edge_clients import image, store
-from live.lost_answers import files, store_without_an_answer
+from live.lost_answers import assert_nothing_is_lost
 from orthweb.access import SiteAccess
 from orthweb.dicom.peer import Peer
 from orthweb.pki.issue import SERVER, Identity, Leaf, certificate_pem, key_pem, new_leaf
@@ -237,12 +236,7 @@ def test_password_of_the_index_is_changed_while_images_come_in(
 def test_image_when_the_answer_to_its_commit_is_lost_then_it_is_there_after_the_next_success(
     the_world: World, site: SiteAccess
 ) -> None:
-    made = image()
-    statuses = store_without_an_answer(site, the_world.database, made)
-    assert statuses != [0], "nobody may be promised what the index did not answer"
-    assert files(site, made) == [200], "a row without its object"
-    assert store(site, made) == [0]
-    assert files(site, made) == [200]
+    assert_nothing_is_lost(site, the_world.database)
 
 
 def served(site: SiteAccess) -> int:

@@ -15,7 +15,7 @@ from typing import Any, LiteralString, Protocol
 from pydicom.dataset import Dataset
 
 from live.counting import client, eventually
-from live.edge_clients import store
+from live.edge_clients import image, store
 from orthweb.access import SiteAccess
 
 
@@ -92,3 +92,18 @@ def files(access: SiteAccess, made: Dataset) -> list[int]:
     with client(access) as http:
         found = http.post("/tools/lookup", content=str(made.SOPInstanceUID)).json()
         return [http.get(f"/instances/{each['ID']}/file").status_code for each in found if each["Type"] == "Instance"]
+
+
+def assert_nothing_is_lost(access: SiteAccess, index: Index, database: str = "orthanc") -> None:
+    """Prove of an image whose commit went without an answer that its file stays, and that the next success is true.
+
+    Parameters
+    ----------
+    database : of the index.
+    """
+    made = image()
+    statuses = store_without_an_answer(access, index, made, database)
+    assert statuses != [0], "nobody may be promised what the index did not answer"
+    assert files(access, made) == [200], "a row without its file"
+    assert store(access, made) == [0]
+    assert files(access, made) == [200]

@@ -13,8 +13,7 @@ import pytest
 from live.counting import account, answers, client, data_set, eventually, samples, sending
 from live.docker_engine import DockerEngine
 from live.docker_sites import DockerIndex, DockerSite, docker_site
-from live.edge_clients import image, store
-from live.lost_answers import files, store_without_an_answer
+from live.lost_answers import assert_nothing_is_lost
 from live.s3_server import S3Server, s3_server
 from live.stores import digests, kill, read_until, stored_files, unfinished
 
@@ -96,12 +95,7 @@ def test_image_when_the_answer_to_its_commit_is_lost_then_it_is_there_after_the_
     place: tuple[DockerSite, S3Server], docker_engine: DockerEngine
 ) -> None:
     site, _ = place
-    made = image()
-    statuses = store_without_an_answer(site.access, DockerIndex(site, docker_engine), made)
-    assert statuses != [0], "nobody may be promised what the index did not answer"
-    assert files(site.access, made) == [200], "a row without its object"
-    assert store(site.access, made) == [0]
-    assert files(site.access, made) == [200]
+    assert_nothing_is_lost(site.access, DockerIndex(site, docker_engine))
 
 
 def test_upload_when_the_bucket_takes_nothing_then_503_with_the_time_of_the_next_try(

@@ -15,7 +15,7 @@ from live.counting import account, client, eventually, samples, sending
 from live.docker_engine import DockerEngine
 from live.docker_sites import DockerIndex, DockerSite, docker_site
 from live.edge_clients import echo_status, image, store
-from live.lost_answers import files, store_without_an_answer
+from live.lost_answers import assert_nothing_is_lost
 from orthweb import secrets
 from orthweb.secrets import basic
 
@@ -209,12 +209,7 @@ def test_container_when_killed_then_the_engine_starts_it_again_and_nothing_ackno
 def test_image_when_the_answer_to_its_commit_is_lost_then_it_is_there_after_the_next_success(
     site: DockerSite, docker_engine: DockerEngine
 ) -> None:
-    made = image()
-    statuses = store_without_an_answer(site.access, DockerIndex(site, docker_engine), made)
-    assert statuses != [0], "nobody may be promised what the index did not answer"
-    assert files(site.access, made) == [200], "a row without its file"
-    assert store(site.access, made) == [0]
-    assert files(site.access, made) == [200]
+    assert_nothing_is_lost(site.access, DockerIndex(site, docker_engine))
 
 
 def test_site_when_brought_down_then_leaves_no_container_or_network_and_comes_back_with_its_images(
