@@ -79,16 +79,16 @@ run "single" {
   }
   assert {
     condition = (
-      aws_ssm_parameter.this["site"].insecure_value == "# All defaults.\n" &&
+      aws_ssm_parameter.this["site"].value == "# All defaults.\n" &&
       aws_ssm_parameter.this["files/ct1-ca.pem"].name == "/orthweb/radiology/files/ct1-ca.pem"
     )
     error_message = "Hosts must find the site file and its files."
   }
   assert {
     condition = (
-      jsondecode(aws_ssm_parameter.this["deployment"].insecure_value).store == "database" &&
-      jsondecode(aws_ssm_parameter.this["deployment"].insecure_value).public_name == "images.example.org" &&
-      jsondecode(aws_ssm_parameter.this["deployment"].insecure_value).lifecycle_hook == null
+      jsondecode(aws_ssm_parameter.this["deployment"].value).store == "database" &&
+      jsondecode(aws_ssm_parameter.this["deployment"].value).public_name == "images.example.org" &&
+      jsondecode(aws_ssm_parameter.this["deployment"].value).lifecycle_hook == null
     )
     error_message = "The deployment must tell hosts where the images go and what the site is called."
   }

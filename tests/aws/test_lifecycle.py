@@ -110,7 +110,7 @@ def test_change_of_size_version_and_range_when_applied_then_database_bucket_and_
 @changed
 def test_change_of_version_when_applied_then_is_a_parameter_that_hosts_read(life: Lifecycle) -> None:
     (images,) = [
-        found.values["insecure_value"] or found.values["value"]
+        found.values["value"]
         for found in of_type(life.changed, "aws_ssm_parameter")
         if found.values["name"].endswith("/images")
     ]

@@ -313,7 +313,7 @@ def _secret(resource: Resource, site: _Site) -> Iterator[Usage]:
 
 
 def _parameter(resource: Resource, _site: _Site) -> Iterator[Usage]:
-    if len(str(resource.values.get("value") or resource.values.get("insecure_value") or "")) > 4096:
+    if len(str(resource.values.get("value") or "")) > 4096:
         yield Usage("Systems Manager", "advanced parameter", "ssm/advanced-parameter", 1, resource.address)
 
 

@@ -39,6 +39,7 @@ resource "aws_ssm_parameter" "this" {
   description = "Read by the hosts of the Orthweb site ${var.name}"
   type        = "String"
   tier        = "Intelligent-Tiering"
-  # Shown in the plan: whoever applies it should see what the hosts will read.
-  insecure_value = each.value
+  # Not insecure_value, which the plan would show: an imported parameter would never get it, and its change would be
+  # planned for ever (https://github.com/hashicorp/terraform-provider-aws/issues/37733).
+  value = each.value
 }
